@@ -1,0 +1,1133 @@
+"""The lifted complex: a PyG data object with cells, gates and TopoX neighborhoods."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.data.storage import recursive_apply
+
+from topox_difflift.cells import Rank
+from topox_difflift.neighborhoods import (
+    Boundary,
+    GatedEntries,
+    add_entries,
+    down_entries,
+    empty_entries,
+    magnitude,
+    up_entries,
+    without_diagonal,
+)
+from topox_difflift.ragged import owners, starts
+from topox_difflift.sparse import sparse_coo
+
+if TYPE_CHECKING:
+    from toponetx.classes.complex import Complex
+
+__all__ = ["LiftedComplex", "LiftingSummary", "RankSummary", "faces_of_cells"]
+
+_ORIENTED = {"hypergraph": False, "simplicial": True, "cell": True, "combinatorial": False}
+_STORED = (
+    "x", "mask", "prob", "batch", "faces", "cell_index", "cell_size", "orientation",
+    "membership", "candidates",
+)  # fmt: skip
+_LAPLACIANS = ("up_laplacian", "down_laplacian", "hodge_laplacian")
+_DERIVED = ("incidence", "adjacency", "coadjacency", *_LAPLACIANS)
+_STORED_NAME = re.compile(rf"({'|'.join(_STORED)})_(\d+)")
+_DERIVED_NAME = re.compile(rf"({'|'.join(_DERIVED)})_(\d+)")
+_HYPEREDGES = re.compile(r"(incidence|x|batch)_hyperedges")
+
+
+@dataclass(frozen=True)
+class RankSummary:
+    """
+    What the lifting did at one rank.
+
+    Attributes
+    ----------
+    rank : int
+        The rank.
+    original : int
+        Cells of the input: those with probability exactly 1.
+    candidates : int
+        Cells that the lifting proposed.
+    accepted : int
+        Proposed cells that were accepted.
+    mean_size : float
+        Mean number of vertices of the cells of the accepted complex (nan: no cell).
+    """
+
+    rank: int
+    original: int
+    candidates: int
+    accepted: int
+    mean_size: float
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of the accepted complex."""
+        return self.original + self.accepted
+
+    @property
+    def rejected(self) -> int:
+        """Number of proposed cells that were rejected."""
+        return self.candidates - self.accepted
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Share of the proposed cells that were accepted; None without a proposal."""
+        return self.accepted / self.candidates if self.candidates else None
+
+    @property
+    def collapsed(self) -> bool | None:
+        """Whether nothing or everything was accepted; None without a proposal."""
+        return self.accepted in (0, self.candidates) if self.candidates else None
+
+    def __str__(self) -> str:
+        if self.acceptance_rate is None:
+            learned = "none proposed"
+        else:
+            learned = (
+                f"{self.accepted} of {self.candidates} proposed accepted "
+                f"({self.acceptance_rate:.1%})"
+            )
+        return (
+            f"rank {self.rank}: {self.cells} cells, mean size {self.mean_size:.2f}; "
+            f"{self.original} original, {learned}"
+        )
+
+
+@dataclass(frozen=True)
+class LiftingSummary:
+    """
+    What a lifting did, rank by rank.
+
+    Attributes
+    ----------
+    domain : str
+        Topological domain.
+    num_graphs, num_nodes : int
+        Size of the input.
+    ranks : tuple of RankSummary
+        One entry per rank from 1 on.
+    """
+
+    domain: str
+    num_graphs: int
+    num_nodes: int
+    ranks: tuple[RankSummary, ...]
+
+    @property
+    def collapsed(self) -> bool | None:
+        """Whether nothing or everything was accepted; None if nothing was proposed."""
+        candidates = sum(rank.candidates for rank in self.ranks)
+        accepted = sum(rank.accepted for rank in self.ranks)
+        return accepted in (0, candidates) if candidates else None
+
+    def __str__(self) -> str:
+        verdict = {None: "nothing was proposed", True: "collapsed", False: "not collapsed"}
+        head = f"{self.domain} complex of {self.num_graphs} graph(s), {self.num_nodes} nodes"
+        return "\n  ".join([f"{head}: {verdict[self.collapsed]}", *map(str, self.ranks)])
+
+
+class LiftedComplex(Data):
+    r"""
+    What a lifting returns: a topological domain as a PyG data object.
+
+    Stored are plain tensors, which PyG collates, moves and pickles; every
+    neighborhood matrix is derived from them when first asked for, as attribute
+    (``c.adjacency_1``), as key (``c["adjacency_1"]``) or as method
+    (``c.adjacency(1, signed=True)``), and then kept.
+
+    Stored per rank r >= 1 (`x_0` and `batch_0` for the nodes):
+
+    ``x_r``, ``mask_r``, ``prob_r``, ``batch_r``
+        Features, gates (0 or 1, with gradient), acceptance probabilities, graphs.
+    ``cell_index_r``, ``cell_size_r``
+        Vertices of the cells, cell after cell, and their numbers.
+    ``faces_r``, ``orientation_r``, ``membership_r``
+        Pairs (face, cell) with sign and straight-through weight.
+    ``candidates_r``
+        Number of proposed cells of each graph, rejected ones that were dropped included.
+
+    and, untouched, everything else of the input graph.
+
+    Notes
+    -----
+    Domains without orientation (hypergraph, combinatorial) have no signed matrices;
+    their Laplacians are built from the unsigned boundary. A matrix towards a rank
+    that does not exist (the up Laplacian of the highest rank, the down Laplacian of
+    rank 0) is zero. Two conventions are TopoNetX's own: the signed adjacency of a
+    cell complex is the unsigned one, and the unsigned Laplacian is the absolute
+    value of the signed one.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from toponetx import CellComplex
+    >>> cx = CellComplex(nx.path_graph(3))
+    >>> cx.add_cell([0, 1, 2], rank=2)
+    >>> c = LiftedComplex.from_toponetx(cx)
+    >>> c.num_cells
+    (3, 3, 1)
+    >>> c.incidence(2, signed=True).to_dense().squeeze().tolist()
+    [1.0, -1.0, 1.0]
+    """
+
+    # ------------------------------------------------------------------ making one
+
+    @classmethod
+    def from_ranks(
+        cls,
+        data: Data | Mapping[str, Any] | None,
+        x_0: Tensor,
+        batch_0: Tensor,
+        ranks: Sequence[Rank],
+        domain: str,
+        candidates: Sequence[Tensor] | None = None,
+    ) -> LiftedComplex:
+        """
+        Assemble a complex from its ranks.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data, mapping or None
+            Input graph, whose other attributes are carried along untouched.
+        x_0 : torch.Tensor, shape = (n_0, in_channels)
+            Features of the nodes.
+        batch_0 : torch.Tensor, shape = (n_0,), int64
+            Graph of each node, ascending.
+        ranks : sequence of Rank
+            Ranks 1, 2, ...
+        domain : {"hypergraph", "simplicial", "cell", "combinatorial"}
+            Kind of the complex.
+        candidates : sequence of torch.Tensor, shape = (n_graphs,), optional
+            Per rank, how many cells each graph proposed. Default: the cells with
+            probability below 1, which is right unless rejected ones were dropped.
+
+        Returns
+        -------
+        LiftedComplex
+            The complex; it shares its tensors with the arguments.
+
+        Raises
+        ------
+        ValueError
+            If the domain is unknown.
+        """
+        if domain not in _ORIENTED:
+            raise ValueError(f"Expected 'domain' to be one of {list(_ORIENTED)}, got {domain!r}.")
+        out = cls()
+        for key, value in _other_attributes(data).items():
+            out._store[key] = value
+        stored = {"domain": domain, "num_nodes": x_0.size(0), "x_0": x_0, "batch_0": batch_0}
+        n_graphs = _count_graphs(batch_0)
+        for r, rank in enumerate(ranks, start=1):
+            proposed = candidates[r - 1] if candidates else _count_proposed(rank, n_graphs)
+            stored |= {
+                f"x_{r}": rank.x,
+                f"mask_{r}": rank.mask,
+                f"prob_{r}": rank.prob,
+                f"batch_{r}": rank.batch,
+                f"faces_{r}": rank.faces,
+                f"cell_index_{r}": rank.vertices,
+                f"cell_size_{r}": rank.sizes,
+                f"orientation_{r}": rank.orientation,
+                f"membership_{r}": rank.membership,
+                f"candidates_{r}": proposed,
+            }
+        for key, value in stored.items():
+            out._store[key] = value
+        return out
+
+    @classmethod
+    def from_toponetx(cls, complex_: Complex, max_rank: int | None = None) -> LiftedComplex:
+        """
+        Import a TopoNetX complex; the inverse of `to_toponetx`.
+
+        Parameters
+        ----------
+        complex_ : toponetx.CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
+            The complex. Its cells get the order of its own matrices.
+        max_rank : int, optional
+            Highest rank of the result; ranks that the complex lacks are empty.
+
+        Returns
+        -------
+        LiftedComplex
+            One graph. Attributes "x", "mask" and "prob" are restored where all cells
+            of a rank have them; otherwise features have width 0, masks and
+            probabilities are 1.
+
+        Raises
+        ------
+        TypeError
+            If the class of the complex is not one of the four.
+        """
+        from topox_difflift.integrations.toponetx import import_complex
+
+        x_0, ranks, domain = import_complex(complex_, max_rank)
+        batch_0 = torch.zeros(x_0.size(0), dtype=torch.long)
+        return cls.from_ranks(None, x_0, batch_0, ranks, domain)
+
+    def to_toponetx(self) -> Complex:
+        """
+        Export the accepted complex.
+
+        Returns
+        -------
+        toponetx.CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
+            The complex. Its own matrices equal those of `accepted()` entry by entry,
+            without any permutation. Nodes and cells carry the attributes "x", "mask" and "prob".
+        """
+        from topox_difflift.integrations.toponetx import export_complex
+
+        return export_complex(self.accepted())
+
+    # ------------------------------------------------------------------ its size
+
+    @property
+    def domain(self) -> str:
+        """Kind of the complex."""
+        value = self._store["domain"]
+        if isinstance(value, str):
+            return value
+        # PyG's collate lists the values of the single complexes.
+        if len(set(value)) != 1:
+            raise ValueError(f"Expected complexes of one domain in a batch, got {sorted(set(value))}.")
+        return value[0]
+
+    @property
+    def max_rank(self) -> int:
+        """Highest rank that was lifted to."""
+        rank = 0
+        while f"cell_size_{rank + 1}" in self._store:
+            rank += 1
+        return rank
+
+    @property
+    def num_cells(self) -> tuple[int, ...]:
+        """Number of cells of each rank, those with mask 0 included."""
+        return tuple(self._store[f"batch_{r}"].numel() for r in range(self.max_rank + 1))
+
+    @property
+    def num_graphs(self) -> int:
+        """Number of graphs."""
+        return _count_graphs(self._store["batch_0"])
+
+    # ------------------------------------------------------------------ neighborhoods
+
+    def incidence(self, rank: int, signed: bool = False) -> Tensor:
+        """
+        Boundary matrix of the cells of one rank.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the columns. Rank 0 is TopoNetX's convention: one row of ones
+            for a simplicial complex, no row otherwise.
+        signed : bool
+            Whether the boundary is oriented.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_{rank-1}, n_rank), sparse COO
+            The matrix, with the gradient of masks and memberships.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted, or the domain has no orientation.
+        """
+        return self._matrix("incidence", rank, signed)
+
+    def adjacency(self, rank: int, signed: bool = False) -> Tensor:
+        """
+        Number of cells of rank + 1 that two cells bound together.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells.
+        signed : bool
+            Sign convention of a simplicial complex.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_rank, n_rank), sparse COO
+            The matrix; its pattern has no diagonal.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted, or the domain has no orientation.
+        """
+        return self._matrix("adjacency", rank, signed)
+
+    def coadjacency(self, rank: int, signed: bool = False) -> Tensor:
+        """
+        Number of faces that two cells share.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells.
+        signed : bool
+            Sign convention of a simplicial complex.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_rank, n_rank), sparse COO
+            The matrix; its pattern has no diagonal.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted, or the domain has no orientation.
+        """
+        return self._matrix("coadjacency", rank, signed)
+
+    def up_laplacian(self, rank: int, signed: bool | None = None) -> Tensor:
+        """
+        Laplacian over the cofaces, B B^T with the boundary of the rank above.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells.
+        signed : bool, optional
+            Sign convention; default: signed if the domain has an orientation.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_rank, n_rank), sparse COO
+            The matrix.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted, or the domain has no orientation.
+        """
+        return self._matrix("up_laplacian", rank, signed)
+
+    def down_laplacian(self, rank: int, signed: bool | None = None) -> Tensor:
+        """
+        Laplacian over the faces, B^T B with the boundary of the rank itself.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells.
+        signed : bool, optional
+            Sign convention; default: signed if the domain has an orientation.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_rank, n_rank), sparse COO
+            The matrix.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted, or the domain has no orientation.
+        """
+        return self._matrix("down_laplacian", rank, signed)
+
+    def hodge_laplacian(self, rank: int, signed: bool | None = None) -> Tensor:
+        """
+        Sum of the up and the down Laplacian.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells.
+        signed : bool, optional
+            Sign convention; default: signed if the domain has an orientation.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_rank, n_rank), sparse COO
+            The matrix.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted, or the domain has no orientation.
+        """
+        return self._matrix("hodge_laplacian", rank, signed)
+
+    def _matrix(self, kind: str, rank: int, signed: bool | None = None) -> Tensor:
+        """Check the arguments, and build the matrix once."""
+        if problem := self._missing_rank(rank):
+            raise ValueError(problem)
+        oriented = _ORIENTED[self.domain]
+        if signed and not oriented:
+            raise ValueError(
+                f"A {self.domain} complex has no orientation: expected 'signed' to be False, "
+                f"got signed={signed}; lift to a simplicial or a cell complex for signed matrices."
+            )
+        if signed is None:
+            signed = oriented and kind in _LAPLACIANS
+        return self._cached((kind, rank, signed), lambda: self._build(kind, rank, bool(signed)))
+
+    def _build(self, kind: str, rank: int, signed: bool) -> Tensor:
+        if kind == "incidence":
+            return self._incidence_0() if rank == 0 else self._boundary(rank).matrix(signed)
+        if kind in _LAPLACIANS:
+            return self._laplacian(kind, rank, signed)
+        entries = self._up_entries if kind == "adjacency" else self._down_entries
+        # TopoNetX counts shared cells of a cell complex whatever the sign convention.
+        return without_diagonal(entries(rank, signed and self.domain == "simplicial")).matrix()
+
+    def _laplacian(self, kind: str, rank: int, signed: bool) -> Tensor:
+        oriented = _ORIENTED[self.domain]
+        if kind == "up_laplacian":
+            entries = self._up_entries(rank, oriented)
+        elif kind == "down_laplacian":
+            entries = self._down_entries(rank, oriented)
+        else:
+            entries = add_entries(
+                self._up_entries(rank, oriented), self._down_entries(rank, oriented)
+            )
+        return (magnitude(entries) if oriented and not signed else entries).matrix()
+
+    def _up_entries(self, rank: int, signed: bool) -> GatedEntries:
+        if rank == self.max_rank:
+            return empty_entries(self.num_cells[rank], self._ones(0))
+        return up_entries(self._boundary(rank + 1), signed)
+
+    def _down_entries(self, rank: int, signed: bool) -> GatedEntries:
+        if rank == 0:
+            return empty_entries(self.num_cells[0], self._ones(0))
+        return down_entries(self._boundary(rank), signed)
+
+    def _boundary(self, rank: int) -> Boundary:
+        def build() -> Boundary:
+            mask = self._store[f"mask_{rank}"]
+            return Boundary(
+                faces=self._store[f"faces_{rank}"],
+                size=(self.num_cells[rank - 1], self.num_cells[rank]),
+                orientation=self._store[f"orientation_{rank}"].to(mask.dtype),
+                membership=self._store[f"membership_{rank}"],
+                mask=mask,
+            )
+
+        return self._cached(("boundary", rank), build)
+
+    def _incidence_0(self) -> Tensor:
+        n_0 = self.num_cells[0]
+        nodes = torch.arange(n_0 if self.domain == "simplicial" else 0, device=self.x_0.device)
+        n_rows = int(self.domain == "simplicial")
+        index = torch.stack([torch.zeros_like(nodes), nodes])
+        return sparse_coo(index, self._ones(len(nodes)), (n_rows, n_0))
+
+    def _ones(self, size: int) -> Tensor:
+        """Constant with the dtype and the device of the gates."""
+        like = self._store["mask_1" if self.max_rank else "x_0"]
+        dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+        return torch.ones(size, dtype=dtype, device=like.device)
+
+    # ------------------------------------------------------------------ its cells
+
+    def cells(self, rank: int) -> list[tuple[int, ...]]:
+        """
+        Vertices of each cell, in column order.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells.
+
+        Returns
+        -------
+        list of tuple of int
+            Ascending vertices; in cyclic order for the 2-cells of a cell complex.
+            Members that a learned size leaves out (membership 0) are not listed.
+
+        Raises
+        ------
+        ValueError
+            If the rank was not lifted.
+        """
+        if problem := self._missing_rank(rank):
+            raise ValueError(problem)
+        if rank == 0:
+            return [(node,) for node in range(self.num_cells[0])]
+        vertices, sizes = self._members(rank)
+        flat = vertices.tolist()
+        ends = [0, *sizes.cumsum(0).tolist()]
+        return [tuple(flat[start:end]) for start, end in pairwise(ends)]
+
+    def _members(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Vertices of the cells, cell after cell, and their numbers."""
+        if rank > 1:
+            return self._store[f"cell_index_{rank}"], self._store[f"cell_size_{rank}"]
+        # The faces of a 1-cell are its vertices, so that memberships are at hand.
+        node, cell = self._store["faces_1"][:, self._store["membership_1"] != 0]
+        order = torch.argsort(cell, stable=True)
+        return node[order], torch.bincount(cell, minlength=self.num_cells[1])
+
+    def _rank(self, rank: int) -> Rank:
+        vertices, sizes = self._members(rank)
+        names = ("batch", "mask", "prob", "faces", "orientation", "membership", "x")
+        stored = {name: self._store[f"{name}_{rank}"] for name in names}
+        return Rank(vertices=vertices, sizes=sizes, **stored)
+
+    def accepted(self) -> LiftedComplex:
+        """
+        Drop rejected cells (mask 0) and left-out members (membership 0).
+
+        Returns
+        -------
+        LiftedComplex
+            The accepted complex, differentiable; itself if there is nothing to drop.
+        """
+        ranks = range(1, self.max_rank + 1)
+        gates = [self._store[f"{name}_{r}"] for r in ranks for name in ("mask", "membership")]
+        if all(bool((gate != 0).all()) for gate in gates):
+            return self
+        rows = torch.ones_like(self._store["batch_0"], dtype=torch.bool)
+        kept = []
+        for r in ranks:
+            columns = self._store[f"mask_{r}"] != 0
+            kept.append(_restrict(self._rank(r), rows, columns))
+            rows = columns
+        return self._with_ranks(kept)
+
+    def _with_ranks(self, ranks: Sequence[Rank]) -> LiftedComplex:
+        """Build the same graphs with other cells; it remembers how many were proposed."""
+        candidates = [self._store[f"candidates_{r}"] for r in range(1, self.max_rank + 1)]
+        return LiftedComplex.from_ranks(
+            self, self.x_0, self.batch_0, ranks, self.domain, candidates
+        )
+
+    def unbatch(self) -> list[LiftedComplex]:
+        """
+        Split into one complex per graph.
+
+        Other attributes are split as nodes, edges or graphs by their length (attributes named
+        ``edge_...`` as edges first); the rest is shared. `batch` and `ptr` are dropped.
+
+        Returns
+        -------
+        list of LiftedComplex
+            One complex per graph, differentiable.
+        """
+        n_graphs = _count_graphs(self.batch_0)
+        nodes = _ranges(self.batch_0, n_graphs)
+        others = self._split_attributes(nodes, n_graphs)
+        ranks: list[list[Rank]] = [[] for _ in others]
+        rows = nodes
+        for r in range(1, self.max_rank + 1):
+            rank = self._rank(r)
+            columns = _ranges(rank.batch, n_graphs)
+            pieces = _split_rank(rank, nodes, rows, columns)
+            for graph, piece in enumerate(pieces):
+                ranks[graph].append(piece)
+            rows = columns
+        return [
+            LiftedComplex.from_ranks(
+                others[g],
+                self.x_0[start:end],
+                torch.zeros_like(self.batch_0[start:end]),
+                ranks[g],
+                self.domain,
+                [self._store[f"candidates_{r}"][g : g + 1] for r in range(1, self.max_rank + 1)],
+            )
+            for g, (start, end) in enumerate(nodes)
+        ]
+
+    def _split_attributes(
+        self, nodes: list[tuple[int, int]], n_graphs: int
+    ) -> list[dict[str, Any]]:
+        """Share out the attributes of the input graph among the graphs."""
+        carried = _other_attributes(self)
+        edge_index = carried.pop("edge_index", torch.empty(2, 0, dtype=torch.long))
+        graph_of_edge = self.batch_0[edge_index[0]]
+        order = torch.argsort(graph_of_edge, stable=True)
+        edges = [order[start:end] for start, end in _ranges(graph_of_edge[order], n_graphs)]
+        out: list[dict[str, Any]] = []
+        for graph, (start, end) in enumerate(nodes):
+            part = {"edge_index": edge_index[:, edges[graph]] - start}
+            level = {"node": slice(start, end), "edge": edges[graph], "graph": [graph]}
+            for key, value in carried.items():
+                if key not in ("batch", "ptr"):
+                    where = self._level(key, value, edge_index.size(1), n_graphs)
+                    part[key] = value if where is None else _take(value, level[where])
+            if "edge_index" not in self._store:
+                del part["edge_index"]
+            out.append(part)
+        return out
+
+    def _level(self, key: str, value: Any, n_edges: int, n_graphs: int) -> str | None:
+        """Tell whether an attribute belongs to nodes, edges, graphs or to none."""
+        if n_graphs == 1 or not (isinstance(value, Tensor | list) and _length(value) is not None):
+            return None
+        sizes = {"node": self.num_cells[0], "graph": n_graphs, "edge": n_edges}
+        if key.startswith("edge"):
+            sizes = {"edge": n_edges, **sizes}
+        return next((where for where, size in sizes.items() if _length(value) == size), None)
+
+    def summary(self) -> LiftingSummary:
+        """
+        Count what the lifting did.
+
+        Original cells are told from learned ones by a probability of exactly 1.
+
+        Returns
+        -------
+        LiftingSummary
+            Counts, acceptance rate and mean size per rank, and whether the lifting
+            has collapsed; `str` makes it readable.
+        """
+        ranks = tuple(self._summarize(r) for r in range(1, self.max_rank + 1))
+        n_graphs = _count_graphs(self.batch_0)
+        return LiftingSummary(self.domain, n_graphs, self.num_cells[0], ranks)
+
+    def _summarize(self, rank: int) -> RankSummary:
+        kept = self._store[f"mask_{rank}"] != 0
+        learned = self._store[f"prob_{rank}"] < 1
+        sizes = self._members(rank)[1][kept].double()
+        return RankSummary(
+            rank=rank,
+            original=int((kept & ~learned).sum()),
+            candidates=int(self._store[f"candidates_{rank}"].sum()),
+            accepted=int((kept & learned).sum()),
+            mean_size=float(sizes.mean()) if len(sizes) else float("nan"),
+        )
+
+    def validate(self, raise_on_error: bool = True) -> bool:
+        """
+        Check the shapes and, cell by cell, the laws of the accepted complex.
+
+        Boundaries are computed anew from the vertices of the cells: supports, signs
+        and presence of every face have to agree, which makes boundaries compose to zero.
+
+        Parameters
+        ----------
+        raise_on_error : bool
+            Whether to raise a ValueError, or to warn.
+
+        Returns
+        -------
+        bool
+            Whether everything holds.
+
+        Raises
+        ------
+        ValueError
+            If `raise_on_error` and something does not hold.
+        """
+        status = super().validate(raise_on_error)
+        problem = next(self._problems(), None)
+        if problem is None:
+            return status
+        if raise_on_error:
+            raise ValueError(problem)
+        warnings.warn(problem, stacklevel=2)
+        return False
+
+    def _problems(self) -> Iterable[str]:
+        for r in range(1, self.max_rank + 1):
+            yield from _shape_problems(self._rank(r), r, self.num_cells[r - 1])
+        final = self.accepted()
+        for r in range(1, self.max_rank + 1):
+            stored = final._boundary(r)
+            try:
+                faces, signs = faces_of_cells(final.domain, r, final.cells(r), final.cells(r - 1))
+            except ValueError as error:
+                yield str(error)
+                return
+            if not torch.equal(faces, stored.faces.cpu()):
+                yield f"Expected 'faces_{r}' to hold exactly the faces of the {r}-cells."
+            elif not torch.equal(signs, stored.orientation.detach().cpu().double()):
+                yield f"Expected 'orientation_{r}' to be induced by the order of the vertices."
+
+    # ------------------------------------------------------------------ as PyG data
+
+    def _missing_rank(self, rank: int) -> str | None:
+        """Say what is wrong with a rank."""
+        if rank < 0:
+            return f"Expected 'rank' to be at least 0, got {rank}."
+        if rank <= self.max_rank:
+            return None
+        remedy = f"lift with DiffLift(max_rank={rank})"
+        if self.domain == "hypergraph":
+            remedy = "hyperedges have rank 1; lift to another domain"
+        return f"rank {rank} was not lifted: this complex has max_rank {self.max_rank}; {remedy}"
+
+    def _resolve(self, key: str) -> tuple[str, int] | None:
+        """Split the name of something derived (or missing) into kind and rank."""
+        if "x_0" not in self._store:
+            return None
+        if self.domain == "hypergraph":
+            key = _HYPEREDGES.sub(r"\1_1", key)
+            if key == "num_hyperedges":
+                return "num_cells", 1
+        match = _DERIVED_NAME.fullmatch(key) or _STORED_NAME.fullmatch(key)
+        return (match[1], int(match[2])) if match else None
+
+    def _derive(self, kind: str, rank: int) -> Any:
+        if kind in _DERIVED:
+            return self._matrix(kind, rank)
+        if kind == "num_cells":
+            return self.num_cells[rank]
+        if rank == 0 and kind in ("mask", "prob"):
+            return self._ones(self.num_cells[0])
+        return self._store[f"{kind}_{rank}"]
+
+    def _cached(self, key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+        cache = self.__dict__.setdefault("_cache", {})
+        if key not in cache:
+            cache[key] = build()
+        return cache[key]
+
+    def _forget(self) -> None:
+        self.__dict__.pop("_cache", None)
+
+    def __getattr__(self, key: str) -> Any:
+        if "_store" in self.__dict__ and key not in self._store:
+            name = self._resolve(key)
+            if name is not None and (problem := self._missing_rank(name[1])):
+                raise AttributeError(problem)
+            if name is not None:
+                try:
+                    return self._derive(*name)
+                except KeyError as error:
+                    raise AttributeError(f"{type(self).__name__} has no {key!r}.") from error
+        return super().__getattr__(key)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._store and (name := self._resolve(key)) is not None:
+            if problem := self._missing_rank(name[1]):
+                raise KeyError(problem)
+            return self._derive(*name)
+        return super().__getitem__(key)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self._forget()
+        super().__setattr__(key, value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._forget()
+        super().__setitem__(key, value)
+
+    def __delattr__(self, key: str) -> None:
+        self._forget()
+        super().__delattr__(key)
+
+    def __delitem__(self, key: str) -> None:
+        self._forget()
+        super().__delitem__(key)
+
+    def __contains__(self, key: str) -> bool:
+        if super().__contains__(key):
+            return True
+        name = self._resolve(key)
+        if name is None or self._missing_rank(name[1]):
+            return False
+        kind, rank = name
+        return kind in (*_DERIVED, "num_cells", "mask", "prob") or f"{kind}_{rank}" in self._store
+
+    def keys(self) -> list[str]:
+        """
+        Names of what is stored, and of the incidence matrices.
+
+        Returns
+        -------
+        list of str
+            The names; all other neighborhoods are keys as well, but not listed.
+        """
+        stored = super().keys()
+        if "x_0" not in self._store:
+            return stored
+        return stored + [f"incidence_{r}" for r in range(1, self.max_rank + 1)]
+
+    def apply(self, func: Callable[[Tensor], Tensor], *args: str) -> LiftedComplex:
+        """
+        Apply a function to every stored tensor, or to the named ones.
+
+        Parameters
+        ----------
+        func : callable
+            The function.
+        *args : str
+            Names.
+
+        Returns
+        -------
+        LiftedComplex
+            Itself.
+        """
+        self._forget()
+        return super().apply(func, *args)
+
+    def apply_(self, func: Callable[[Tensor], Any], *args: str) -> LiftedComplex:
+        """
+        Apply an in-place function to every stored tensor, or to the named ones.
+
+        Parameters
+        ----------
+        func : callable
+            The function.
+        *args : str
+            Names.
+
+        Returns
+        -------
+        LiftedComplex
+            Itself.
+        """
+        self._forget()
+        return super().apply_(func, *args)
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        match = _STORED_NAME.fullmatch(key)
+        if match:
+            return 1 if match[1] == "faces" else 0
+        if _DERIVED_NAME.fullmatch(key):
+            return 0, 1
+        return super().__cat_dim__(key, value, *args, **kwargs)
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        match = _STORED_NAME.fullmatch(key)
+        kind = match[1] if match else key
+        if match and kind == "faces":
+            rank = int(match[2])
+            return torch.tensor([[self.num_cells[rank - 1]], [self.num_cells[rank]]])
+        if kind == "batch":
+            return _count_graphs(self._store["batch_0"])
+        return super().__inc__(key, value, *args, **kwargs)
+
+    def __copy__(self) -> LiftedComplex:
+        out = super().__copy__()
+        out.__dict__.pop("_cache", None)
+        return out
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LiftedComplex:
+        # Tensors with a history cannot be copied deeply; their values can.
+        out = copy.copy(self)
+        out.__dict__["_store"] = copy.deepcopy(_without_history(self._store), memo)
+        out._store._parent = out
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key != "_cache"}
+        state["_store"] = _without_history(self._store)
+        return state
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if "x_0" not in self._store:
+            return f"{name}()"
+        parts = [f"domain={self.domain!r}", f"num_graphs={_count_graphs(self.batch_0)}"]
+        parts.append(f"num_cells={self.num_cells}")
+        kept = [int((self._store[f"mask_{r}"] != 0).sum()) for r in range(1, self.max_rank + 1)]
+        parts.append(f"accepted={(self.num_cells[0], *kept)}")
+        return f"{name}({', '.join([*parts, *_other_attributes(self)])})"
+
+
+def faces_of_cells(
+    domain: str, rank: int, cells: Sequence[tuple[int, ...]], lower: Sequence[tuple[int, ...]]
+) -> tuple[Tensor, Tensor]:
+    """
+    Boundary of cells given by their vertices, computed cell by cell.
+
+    Meant for import and for checks; a lifting has its own, vectorised way.
+
+    Parameters
+    ----------
+    domain : {"hypergraph", "simplicial", "cell", "combinatorial"}
+        Kind of the complex.
+    rank : int
+        Rank of the cells.
+    cells, lower : sequence of tuple of int
+        The cells of this rank and of the rank below.
+
+    Returns
+    -------
+    faces : torch.Tensor, shape = (2, nnz), int64
+        Pairs (face, cell), sorted by face, then by cell.
+    orientation : torch.Tensor, shape = (nnz,), float64
+        Sign of each pair.
+
+    Raises
+    ------
+    ValueError
+        If a face of a cell is not among the cells of the rank below.
+    """
+    position = {face: row for row, face in enumerate(lower)}
+    signed_faces = _FACES[domain](rank, lower)
+    entries = []
+    for column, cell in enumerate(cells):
+        for face, sign in signed_faces(cell):
+            if face not in position:
+                raise ValueError(
+                    f"Expected every face of the {rank}-cell {cell} to be present, but "
+                    f"{face} is no cell of rank {rank - 1}; add it, or drop the cell."
+                )
+            entries.append((position[face], column, sign))
+    table = torch.tensor(sorted(entries), dtype=torch.long).reshape(-1, 3)
+    return table[:, :2].T.contiguous(), table[:, 2].double()
+
+
+_Faces = Callable[[tuple[int, ...]], Iterable[tuple[tuple[int, ...], int]]]
+
+
+def _simplex_faces(rank: int, lower: Sequence[tuple[int, ...]]) -> _Faces:
+    return lambda cell: [(cell[:i] + cell[i + 1 :], (-1) ** i) for i in range(len(cell))]
+
+
+def _cycle_faces(rank: int, lower: Sequence[tuple[int, ...]]) -> _Faces:
+    if rank == 1:
+        return _simplex_faces(rank, lower)
+    return lambda cell: [
+        ((min(u, v), max(u, v)), 1 if u < v else -1) for u, v in pairwise((*cell, cell[0]))
+    ]
+
+
+def _subset_faces(rank: int, lower: Sequence[tuple[int, ...]]) -> _Faces:
+    by_first_vertex = defaultdict(list)
+    for face in lower:
+        by_first_vertex[face[0]].append(face)
+
+    def faces(cell: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
+        inside = set(cell)
+        return [(f, 1) for v in cell for f in by_first_vertex[v] if inside.issuperset(f)]
+
+    return faces
+
+
+_FACES = {
+    "hypergraph": _subset_faces,
+    "simplicial": _simplex_faces,
+    "cell": _cycle_faces,
+    "combinatorial": _subset_faces,
+}
+
+
+def _other_attributes(data: Data | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Whatever a graph carries beside the complex."""
+    if data is None:
+        return {}
+    carried = data.to_dict() if isinstance(data, Data) else dict(data)
+    carried.pop("_num_nodes", None)
+    if not isinstance(data, LiftedComplex):
+        return carried
+    own = ("domain", "num_nodes")
+    return {k: v for k, v in carried.items() if k not in own and not _STORED_NAME.fullmatch(k)}
+
+
+def _without_history(store: Any) -> Any:
+    """Copy of a storage whose tensors are leaves of the autograd graph."""
+    out = copy.copy(store)
+    for key, value in store.items():
+        out[key] = recursive_apply(value, lambda t: t if t.is_leaf else t.detach())
+    return out
+
+
+def _count_graphs(batch: Tensor) -> int:
+    return int(batch[-1]) + 1 if batch.numel() else 0
+
+
+def _count_proposed(rank: Rank, n_graphs: int) -> Tensor:
+    return torch.bincount(rank.batch[rank.prob.detach() < 1], minlength=n_graphs)
+
+
+def _restrict(rank: Rank, rows: Tensor, columns: Tensor) -> Rank:
+    """Keep some cells and some faces of a rank, given as boolean tensors."""
+    new_row, new_column = rows.cumsum(0) - 1, columns.cumsum(0) - 1
+    row, column = rank.faces
+    entries = (rows[row] & columns[column] & (rank.membership != 0)).nonzero().squeeze(1)
+    cells = columns.nonzero().squeeze(1)
+    return Rank(
+        vertices=rank.vertices[columns[owners(rank.sizes)]],
+        sizes=rank.sizes[cells],
+        batch=rank.batch[cells],
+        mask=rank.mask[cells],
+        prob=rank.prob[cells],
+        faces=torch.stack([new_row[row[entries]], new_column[column[entries]]]),
+        orientation=rank.orientation[entries],
+        membership=rank.membership[entries],
+        x=rank.x[cells],
+    )
+
+
+def _ranges(batch: Tensor, n_graphs: int) -> list[tuple[int, int]]:
+    """First and last position of each graph in an ascending batch vector."""
+    graphs = torch.arange(n_graphs + 1, dtype=batch.dtype, device=batch.device)
+    return list(pairwise(torch.searchsorted(batch.contiguous(), graphs).tolist()))
+
+
+def _split_rank(
+    rank: Rank,
+    nodes: list[tuple[int, int]],
+    rows: list[tuple[int, int]],
+    columns: list[tuple[int, int]],
+) -> list[Rank]:
+    """Cut a rank into graphs; everything of a graph is contiguous."""
+    first_member = torch.cat([starts(rank.sizes), rank.sizes.sum().reshape(1)]).tolist()
+    row_ends = torch.tensor([0] + [end for _, end in rows], device=rank.faces.device)
+    entry = torch.searchsorted(rank.faces[0].contiguous(), row_ends).tolist()
+    pieces = []
+    for graph, (start, end) in enumerate(columns):
+        entries = slice(entry[graph], entry[graph + 1])
+        offset = rank.faces.new_tensor([[rows[graph][0]], [start]])
+        members = slice(first_member[start], first_member[end])
+        pieces.append(
+            Rank(
+                vertices=rank.vertices[members] - nodes[graph][0],
+                sizes=rank.sizes[start:end],
+                batch=torch.zeros_like(rank.batch[start:end]),
+                mask=rank.mask[start:end],
+                prob=rank.prob[start:end],
+                faces=rank.faces[:, entries] - offset,
+                orientation=rank.orientation[entries],
+                membership=rank.membership[entries],
+                x=rank.x[start:end],
+            )
+        )
+    return pieces
+
+
+def _length(value: Tensor | list[Any]) -> int | None:
+    if isinstance(value, Tensor):
+        return value.size(0) if value.dim() and value.layout == torch.strided else None
+    return len(value)
+
+
+def _take(value: Tensor | list[Any], where: slice | Tensor | list[int]) -> Any:
+    if isinstance(value, Tensor):
+        return value[where]
+    if isinstance(where, slice):
+        return value[where]
+    return [value[int(i)] for i in where]
+
+
+def _shape_problems(rank: Rank, r: int, n_lower: int) -> Iterable[str]:
+    """What is wrong with the tensors of a rank, before its cells are looked at."""
+    n_cells, nnz = rank.batch.numel(), rank.faces.size(1)
+    for name, value in (("mask", rank.mask), ("prob", rank.prob), ("x", rank.x)):
+        if value.size(0) != n_cells:
+            yield f"Expected '{name}_{r}' to hold {n_cells} values (got {value.size(0)})."
+    for name, value in (("orientation", rank.orientation), ("membership", rank.membership)):
+        if value.size(0) != nnz:
+            yield f"Expected '{name}_{r}' to hold {nnz} values (got {value.size(0)})."
+    if bool((rank.batch.diff() < 0).any()):
+        yield f"Expected 'batch_{r}' to be ascending."
+    if bool(((rank.mask != 0) & (rank.mask != 1)).any()):
+        yield f"Expected 'mask_{r}' to hold zeros and ones only."
+    if nnz and (int(rank.faces[0].max()) >= n_lower or int(rank.faces[1].max()) >= n_cells):
+        yield f"Expected 'faces_{r}' to index {n_lower} faces and {n_cells} cells."
+    key = rank.faces[0] * max(n_cells, 1) + rank.faces[1]
+    if bool((key.diff() <= 0).any()):
+        yield f"Expected 'faces_{r}' to be sorted by face, then by cell, without duplicates."
