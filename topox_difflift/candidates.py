@@ -1,0 +1,121 @@
+"""The checked value that passes from proposing to scoring to attaching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from topox_difflift import ragged
+
+__all__ = ["CandidateCells"]
+
+
+@dataclass(frozen=True)
+class CandidateCells:
+    """
+    Candidate cells of one rank.
+
+    Attributes
+    ----------
+    vertices : torch.Tensor, shape = (n_entries,), int64
+        Vertices, cell after cell, in the order the domain stores them.
+    sizes : torch.Tensor, shape = (n_cells,), int64
+        Number of entries of each cell.
+    batch : torch.Tensor, shape = (n_cells,), int64
+        Graph of each cell.
+    weight : torch.Tensor, shape = (n_entries,)
+        Straight-through membership weight of each entry. Exactly 1 for a member;
+        exactly 0 for a vertex that the sampled size leaves out and that is listed
+        only so that the size receives a gradient.
+    """
+
+    vertices: Tensor
+    sizes: Tensor
+    batch: Tensor
+    weight: Tensor
+    inclusion: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the four tensors speak of the same cells."""
+        if self.sizes.shape != self.batch.shape:
+            raise ValueError(
+                f"Expected 'batch' to hold one graph for each of the {len(self.sizes)} candidate "
+                f"cells (got {len(self.batch)} values)"
+            )
+        if self.vertices.shape != self.weight.shape:
+            raise ValueError(
+                f"Expected 'weight' to hold one value for each of the {len(self.vertices)} "
+                f"entries (got {len(self.weight)} values)"
+            )
+        if int(self.sizes.sum()) != len(self.vertices):
+            raise ValueError(
+                f"Expected 'sizes' to add up to the {len(self.vertices)} entries of 'vertices' "
+                f"(got {int(self.sizes.sum())})"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of candidate cells."""
+        return len(self.sizes)
+
+    def select(self, index: Tensor) -> CandidateCells:
+        """
+        Take some of the candidates.
+
+        Parameters
+        ----------
+        index : torch.Tensor, shape = (m,), int64
+            Candidates to take, in the order wanted.
+
+        Returns
+        -------
+        CandidateCells
+            The candidates `index`.
+        """
+        entries = ragged.take(self.sizes, index)
+        return CandidateCells(
+            self.vertices[entries],
+            self.sizes[index],
+            self.batch[index],
+            self.weight[entries],
+            None if self.inclusion is None else self.inclusion[index],
+        )
+
+    def members(self) -> tuple[Tensor, Tensor]:
+        """
+        Members of each candidate, without the vertices its size leaves out.
+
+        Returns
+        -------
+        vertices : torch.Tensor, shape = (n_members,), int64
+            Members, cell after cell.
+        sizes : torch.Tensor, shape = (n_cells,), int64
+            Number of members of each cell.
+        """
+        inside = self.weight.detach() != 0
+        sizes = torch.zeros_like(self.sizes)
+        sizes.index_add_(0, ragged.owners(self.sizes), inside.long())
+        return self.vertices[inside], sizes
+
+    @classmethod
+    def exact(cls, vertices: Tensor, sizes: Tensor, batch: Tensor, like: Tensor) -> CandidateCells:
+        """
+        Candidates whose entries are all members, without membership gradient.
+
+        Parameters
+        ----------
+        vertices, sizes : torch.Tensor
+            Ragged vertex lists.
+        batch : torch.Tensor, shape = (n_nodes,), int64
+            Graph of each node.
+        like : torch.Tensor
+            Tensor whose dtype the weights take.
+
+        Returns
+        -------
+        CandidateCells
+            The candidates; a cell lies in the graph of its first vertex.
+        """
+        graph = batch[vertices[ragged.starts(sizes)]]
+        return cls(vertices, sizes, graph, like.new_ones(len(vertices)))

@@ -1,0 +1,439 @@
+"""What a topological domain knows: which cells to propose, and what their faces are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from topox_difflift import ragged
+from topox_difflift.candidates import CandidateCells
+from topox_difflift.cells import Rank, straight_through
+from topox_difflift.cycles import edge_ids
+from topox_difflift.graph import Graph
+from topox_difflift.proximity import Nearest
+from topox_difflift.sparse import matmul, sort_pairs
+
+__all__ = ["Boundary", "Domain", "Skeleton", "learned_pairs", "project"]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """
+    The complex built so far: the graph's nodes and the ranks that are finished.
+
+    Attributes
+    ----------
+    graph : Graph
+        The input.
+    ranks : tuple of Rank
+        Ranks 1, 2, ..., rejected cells included where they are kept.
+    """
+
+    graph: Graph
+    ranks: tuple[Rank, ...] = ()
+
+    @property
+    def num_nodes(self) -> int:
+        """
+        Number of nodes.
+
+        Returns
+        -------
+        int
+            Number of rows of `x`.
+        """
+        return len(self.graph.x)
+
+    def features(self, rank: int) -> Tensor:
+        """
+        Features of the cells of a rank.
+
+        Parameters
+        ----------
+        rank : int
+            The rank.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_r, channels)
+            Features.
+        """
+        return self.graph.x if rank == 0 else self.ranks[rank - 1].x
+
+    def accepted(self, rank: int) -> Tensor:
+        """
+        Cells of a rank that were accepted.
+
+        Parameters
+        ----------
+        rank : int
+            The rank, at least 1.
+
+        Returns
+        -------
+        torch.Tensor, shape = (m,), int64
+            Their columns, ascending.
+        """
+        return self.ranks[rank - 1].mask.detach().nonzero().squeeze(-1)
+
+    def accepted_cells(self, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Vertices of the accepted cells of a rank.
+
+        Parameters
+        ----------
+        rank : int
+            The rank, at least 1.
+
+        Returns
+        -------
+        vertices : torch.Tensor, shape = (n_members,), int64
+            Vertices, cell after cell.
+        sizes : torch.Tensor, shape = (m,), int64
+            Number of vertices of each cell.
+        columns : torch.Tensor, shape = (m,), int64
+            Column of each cell in its rank.
+        """
+        cells, columns = self.ranks[rank - 1], self.accepted(rank)
+        return cells.vertices[ragged.take(cells.sizes, columns)], cells.sizes[columns], columns
+
+    def accepted_edges(self) -> Tensor:
+        """
+        Edges of the 1-skeleton K_1.
+
+        Returns
+        -------
+        torch.Tensor, shape = (2, n_edges), int64
+            Accepted edges, u < v, in lexicographic order.
+        """
+        vertices, _, _ = self.accepted_cells(1)
+        return vertices.view(-1, 2).t().contiguous()
+
+
+class Boundary(NamedTuple):
+    """
+    Faces of the cells of one rank, in any order.
+
+    Attributes
+    ----------
+    faces : torch.Tensor, shape = (2, nnz), int64
+        Pairs (face, cell).
+    orientation : torch.Tensor, shape = (nnz,)
+        Sign of each pair.
+    membership : torch.Tensor, shape = (nnz,)
+        Straight-through weight of each pair.
+    """
+
+    faces: Tensor
+    orientation: Tensor
+    membership: Tensor
+
+
+class Domain(ABC):
+    """
+    A topological domain. A third party's domain is one subclass.
+
+    Attributes
+    ----------
+    topology : {"hypergraph", "simplicial", "cell", "combinatorial"}
+        The TopoNetX class that holds the result.
+    highest_rank, default_rank : int
+        Highest rank that the domain can be lifted to, and that it is lifted to by default.
+    """
+
+    topology: ClassVar[Literal["hypergraph", "simplicial", "cell", "combinatorial"]]
+    highest_rank: ClassVar[int]
+    default_rank: ClassVar[int]
+
+    def neighborhood(self, rank: int) -> Literal["none", "others", "closed"]:
+        """
+        Which learned neighbourhood the candidates of a rank are made from.
+
+        Parameters
+        ----------
+        rank : int
+            The rank.
+
+        Returns
+        -------
+        {"none", "others", "closed"}
+            No search, the k_v nearest other nodes, or the k_v nearest with the node itself.
+        """
+        return "others" if rank == 1 else "none"
+
+    def deep_set(self, rank: int) -> bool:
+        """
+        Whether Psi of this rank is a DeepSet rather than an MLP on the pooled embedding.
+
+        Parameters
+        ----------
+        rank : int
+            The rank.
+
+        Returns
+        -------
+        bool
+            True for ranks of at least 2.
+        """
+        return rank > 1
+
+    @abstractmethod
+    def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
+        """
+        Propose candidate cells of a rank.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            The rank.
+        nearest : Nearest, optional
+            The neighbourhood that `neighborhood` asks for.
+
+        Returns
+        -------
+        CandidateCells
+            Cells that are not there yet, sorted by graph.
+        """
+
+    @abstractmethod
+    def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
+        """
+        Faces of cells of a rank.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1; only accepted cells can be faces.
+        rank : int
+            The rank.
+        cells : CandidateCells
+            The cells.
+
+        Returns
+        -------
+        Boundary
+            All their faces.
+        """
+
+    def features(
+        self, skeleton: Skeleton, rank: int, faces: Tensor, membership: Tensor, mask: Tensor
+    ) -> Tensor:
+        """
+        Features of the cells of a rank: those of their faces, added up and gated.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            The rank.
+        faces : torch.Tensor, shape = (2, nnz), int64
+            Pairs (face, cell).
+        membership : torch.Tensor, shape = (nnz,)
+            Weight of each pair.
+        mask : torch.Tensor, shape = (n_cells,)
+            Gates.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells, channels)
+            ``|B_r|^T x_{r-1}``, the columns of B_r gated.
+        """
+        below = skeleton.features(rank - 1)
+        return mask.unsqueeze(-1) * project(below, faces, membership, len(mask))
+
+    def attach(
+        self, skeleton: Skeleton, rank: int, cells: CandidateCells, prob: Tensor, mask: Tensor
+    ) -> Skeleton:
+        """
+        Add a rank to the complex.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            The rank.
+        cells : CandidateCells
+            Cells to attach, rejected ones with mask 0 included.
+        prob, mask : torch.Tensor, shape = (n_cells,)
+            Acceptance of each.
+
+        Returns
+        -------
+        Skeleton
+            The complex up to `rank`. At rank 1 it has the graph's own edges as well.
+        """
+        if rank == 1:
+            cells, prob, mask = with_edges(skeleton.graph, cells, prob, mask)
+        order = self.order(skeleton, rank, cells)
+        if order is not None:
+            cells, prob, mask = cells.select(order), prob[order], mask[order]
+        boundary = self.boundary(skeleton, rank, cells)
+        faces, by_face = sort_pairs(boundary.faces, len(cells))
+        membership = boundary.membership[by_face]
+        x = self.features(skeleton, rank, faces, membership, mask)
+        vertices, sizes = cells.members()
+        attached = Rank(
+            vertices=vertices,
+            sizes=sizes,
+            batch=cells.batch,
+            mask=mask,
+            prob=prob,
+            faces=faces,
+            orientation=boundary.orientation[by_face],
+            membership=membership,
+            x=x,
+        )
+        return Skeleton(skeleton.graph, (*skeleton.ranks, attached))
+
+    def order(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Tensor | None:
+        """
+        Order in which cells become columns.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            The rank.
+        cells : CandidateCells
+            The cells; at rank 1 the graph's edges come first.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells,), int64, optional
+            The cells in column order, None to leave them. Edges are sorted
+            lexicographically, as TopoNetX does.
+        """
+        if rank > 1:
+            return None
+        pairs = cells.vertices.view(-1, 2)
+        return torch.argsort(pairs[:, 0] * skeleton.num_nodes + pairs[:, 1])
+
+    def __repr__(self) -> str:
+        """Show the settings."""
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+
+def project(x: Tensor, faces: Tensor, membership: Tensor, n_cells: int) -> Tensor:
+    """
+    Add up the features of the faces of each cell.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape = (n_faces, channels)
+        Features of the faces.
+    faces : torch.Tensor, shape = (2, nnz), int64
+        Pairs (face, cell).
+    membership : torch.Tensor, shape = (nnz,)
+        Weight of each pair.
+    n_cells : int
+        Number of cells.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_cells, channels)
+        ``|B|^T x``.
+    """
+    return matmul(faces.flip(0), membership, x, n_cells)
+
+
+def with_edges(
+    graph: Graph, cells: CandidateCells, prob: Tensor, mask: Tensor
+) -> tuple[CandidateCells, Tensor, Tensor]:
+    """
+    Put the graph's own edges, which always stay, before the learned cells.
+
+    Parameters
+    ----------
+    graph : Graph
+        The input.
+    cells : CandidateCells
+        Learned cells of rank 1.
+    prob, mask : torch.Tensor, shape = (n_cells,)
+        Their acceptance.
+
+    Returns
+    -------
+    cells : CandidateCells
+        The edges, then `cells`.
+    prob, mask : torch.Tensor
+        1 for the edges.
+    """
+    u, v = graph.edges
+    ends, ones = graph.edges.t().reshape(-1), prob.new_ones(len(u))
+    joined = CandidateCells(
+        torch.cat([ends, cells.vertices]),
+        torch.cat([torch.full_like(u, 2), cells.sizes]),
+        torch.cat([graph.batch[u], cells.batch]),
+        torch.cat([ones.repeat(2), cells.weight]),
+    )
+    return joined, torch.cat([ones, prob]), torch.cat([ones, mask])
+
+
+def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
+    """
+    Pairs of a node and one of its k_v nearest, each once, none an edge already.
+
+    The gradient of the sizes reaches a pair through the probability that at least one
+    of its ends takes the other.
+
+    Parameters
+    ----------
+    graph : Graph
+        The input.
+    nearest : Nearest
+        Nearest other nodes.
+
+    Returns
+    -------
+    CandidateCells
+        The pairs, in lexicographic order.
+    """
+    n = len(graph.x)
+    node, column = nearest.listed.nonzero(as_tuple=True)
+    other = nearest.index[node, column]
+    key, order = torch.sort(torch.minimum(node, other) * n + torch.maximum(node, other))
+    pair, count = torch.unique_consecutive(key, return_counts=True)
+    u, v = pair // n, pair % n
+    new = edge_ids(u, v, graph.edges, n) < 0
+    u, v, mutual, position = u[new], v[new], count[new] == 2, ragged.starts(count)[new]
+    first = order[position]
+    second = order[position + mutual.long()]  # the same again unless both ends list the pair
+    taken, prob = nearest.taken[node, column], nearest.prob[node, column]
+    either = prob[first] + mutual * (1 - prob[first]) * prob[second]
+    included = (taken[first] | taken[second]).to(prob.dtype)
+    return CandidateCells(
+        torch.stack([u, v], dim=1).reshape(-1),
+        torch.full_like(u, 2),
+        graph.batch[u],
+        nearest.weight(u, v).repeat_interleave(2),
+        straight_through(included, either),
+    )
+
+
+def edge_boundary(cells: CandidateCells) -> Boundary:
+    """
+    Boundary of edges: minus the smaller end, plus the larger.
+
+    Parameters
+    ----------
+    cells : CandidateCells
+        Edges (u, v) with u < v.
+
+    Returns
+    -------
+    Boundary
+        Two faces for each edge.
+    """
+    column = ragged.owners(cells.sizes)
+    sign = cells.weight.new_tensor([-1.0, 1.0]).repeat(len(cells))
+    return Boundary(torch.stack([cells.vertices, column]), sign, cells.weight)

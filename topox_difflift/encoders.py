@@ -1,0 +1,277 @@
+"""Node embeddings: GIN and GPS on PyG layers; any other module serves as well."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.nn import MLP, GINConv, GINEConv, GPSConv, LayerNorm, Linear
+from torch_geometric.utils import to_dense_adj, to_dense_batch
+
+__all__ = ["ENCODERS", "GIN", "GPS", "random_walk_encoding"]
+
+
+class _Encoder(torch.nn.Module, ABC):
+    """Input projection, optional edge features, and a stack of layers."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, n_layers: int) -> None:
+        super().__init__()
+        if n_layers < 1:
+            raise ValueError(f"Expected 'n_layers' to be at least 1 (got {n_layers})")
+        self.hidden_channels = hidden_channels
+        self.node = Linear(in_channels, hidden_channels)
+        # Whether there are edge features is known with the first input; without any, this
+        # projection goes away, so that no parameter stays without a size.
+        self.edge: Linear | None = Linear(-1, hidden_channels)
+        self.layers = torch.nn.ModuleList([self._layer() for _ in range(n_layers)])
+
+    @abstractmethod
+    def _layer(self) -> torch.nn.Module:
+        """Make one layer."""
+
+    def reset_parameters(self) -> None:
+        """Initialise afresh."""
+        for module in (self.node, self.edge, *self.layers):
+            if module is not None:
+                module.reset_parameters()
+
+    def _edge_features(self, edge_attr: Tensor | None) -> Tensor | None:
+        if self.edge is not None and torch.nn.parameter.is_lazy(self.edge.weight):
+            if edge_attr is None:
+                self.edge = None
+                return None
+        if (edge_attr is None) != (self.edge is None):
+            has, lacks = ("no", "this one has") if self.edge is None else ("", "this one has none")
+            raise ValueError(
+                "Expected 'edge_attr' as in the first input of this encoder, which had "
+                f"{has} edge features, while {lacks}; give them always or never"
+            )
+        if edge_attr is None or self.edge is None:
+            return None
+        if not edge_attr.is_floating_point():
+            raise TypeError(
+                f"Expected 'edge_attr' to be floating point (got {edge_attr.dtype}); numbers: "
+                "edge_attr.float(), categories: torch.nn.functional.one_hot"
+            )
+        return self.edge(edge_attr)
+
+
+class _GINLayer(torch.nn.Module):
+    """Normalised GIN update; with edge features the messages of GINE."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        update = MLP([channels, channels, channels], norm=None)
+        self.conv = GINEConv(update)
+        # Shares the update network: the sum of plain messages when there are no edge features.
+        self.plain = GINConv(update)
+        self.norm = LayerNorm(channels, mode="node")
+
+    def reset_parameters(self) -> None:
+        """Initialise afresh."""
+        self.conv.reset_parameters()
+        self.norm.reset_parameters()
+
+    def forward(self, h: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> Tensor:
+        """Add the normalised update to the state."""
+        if edge_attr is None:
+            return h + self.norm(self.plain(h, edge_index))
+        return h + self.norm(self.conv(h, edge_index, edge_attr))
+
+
+class GIN(_Encoder):
+    """
+    Graph isomorphism network with residual, normalised layers.
+
+    Normalisation is per node (layer norm), never over the batch, so that the embedding
+    of a graph does not depend on its batch mates.
+
+    Parameters
+    ----------
+    in_channels : int, default=-1
+        Width of the node features, -1 to take it from the first input.
+    hidden_channels : int, default=64
+        Width of the embedding.
+    n_layers : int, default=2
+        Number of layers.
+
+    References
+    ----------
+    .. [1] Xu et al. How powerful are graph neural networks? ICLR 2019.
+    .. [2] Hu et al. Strategies for pre-training graph neural networks. ICLR 2020 (GINE).
+    """
+
+    def __init__(self, in_channels: int = -1, hidden_channels: int = 64, n_layers: int = 2) -> None:
+        super().__init__(in_channels, hidden_channels, n_layers)
+
+    def _layer(self) -> torch.nn.Module:
+        return _GINLayer(self.hidden_channels)
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, batch: Tensor, edge_attr: Tensor | None = None
+    ) -> Tensor:
+        """
+        Embed the nodes.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_nodes, in_channels)
+            Node features.
+        edge_index : torch.Tensor, shape = (2, n_arcs), int64
+            Arcs.
+        batch : torch.Tensor, shape = (n_nodes,), int64
+            Graph of each node.
+        edge_attr : torch.Tensor, shape = (n_arcs, edge_channels), optional
+            Edge features.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_nodes, hidden_channels)
+            Embeddings.
+        """
+        edge_attr = self._edge_features(edge_attr)
+        h = self.node(x)
+        for layer in self.layers:
+            h = layer(h, edge_index, edge_attr)
+        return h
+
+
+def random_walk_encoding(edge_index: Tensor, batch: Tensor, length: int) -> Tensor:
+    """
+    Probabilities that a random walk is back at its node after 1, ..., `length` steps.
+
+    Parameters
+    ----------
+    edge_index : torch.Tensor, shape = (2, n_arcs), int64
+        Both directions of each edge.
+    batch : torch.Tensor, shape = (n_nodes,), int64
+        Graph of each node.
+    length : int
+        Number of steps.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_nodes, length)
+        Return probabilities, 0 for an isolated node. Memory is the padded square of each
+        graph's size, as in the attention that uses them.
+
+    References
+    ----------
+    .. [1] Dwivedi et al. Graph neural networks with learnable structural and positional
+       representations. ICLR 2022.
+    """
+    adjacency = to_dense_adj(edge_index, batch).to(torch.get_default_dtype())
+    degree = adjacency.sum(-1, keepdim=True)
+    # Isolated nodes have an empty row; any positive divisor leaves it empty.
+    step = adjacency / (degree + (degree == 0))
+    power, returns = step, [step.diagonal(dim1=1, dim2=2)]
+    for _ in range(length - 1):
+        power = power @ step
+        returns.append(power.diagonal(dim1=1, dim2=2))
+    padded = torch.stack(returns, dim=-1)
+    _, present = to_dense_batch(batch, batch, max_num_nodes=padded.size(1))
+    return padded[present]
+
+
+class GPS(_Encoder):
+    """
+    Graph transformer: GIN messages and attention within each graph, with positions.
+
+    Parameters
+    ----------
+    in_channels : int, default=-1
+        Width of the node features, -1 to take it from the first input.
+    hidden_channels : int, default=64
+        Width of the embedding, divisible by `heads`.
+    n_layers : int, default=2
+        Number of layers.
+    heads : int, default=4
+        Attention heads.
+    walk_length : int, default=8
+        Steps of the random-walk positional encoding.
+
+    References
+    ----------
+    .. [1] Rampasek et al. Recipe for a general, powerful, scalable graph transformer.
+       NeurIPS 2022.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = -1,
+        hidden_channels: int = 64,
+        n_layers: int = 2,
+        heads: int = 4,
+        walk_length: int = 8,
+    ) -> None:
+        if hidden_channels % heads:
+            raise ValueError(
+                f"Expected 'hidden_channels' to be divisible by heads={heads} "
+                f"(got {hidden_channels})"
+            )
+        self.heads, self.walk_length = heads, walk_length
+        super().__init__(in_channels, hidden_channels, n_layers)
+        self.position = Linear(walk_length, hidden_channels)
+
+    def _layer(self) -> torch.nn.Module:
+        return _GPSLayer(self.hidden_channels, self.heads)
+
+    def reset_parameters(self) -> None:
+        """Initialise afresh."""
+        super().reset_parameters()
+        self.position.reset_parameters()
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, batch: Tensor, edge_attr: Tensor | None = None
+    ) -> Tensor:
+        """
+        Embed the nodes.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_nodes, in_channels)
+            Node features.
+        edge_index : torch.Tensor, shape = (2, n_arcs), int64
+            Arcs.
+        batch : torch.Tensor, shape = (n_nodes,), int64
+            Graph of each node; attention stays within a graph.
+        edge_attr : torch.Tensor, shape = (n_arcs, edge_channels), optional
+            Edge features.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_nodes, hidden_channels)
+            Embeddings.
+        """
+        edge_attr = self._edge_features(edge_attr)
+        position = random_walk_encoding(edge_index, batch, self.walk_length)
+        h = self.node(x) + self.position(position.to(x.dtype))
+        for layer in self.layers:
+            h = layer(h, edge_index, batch, edge_attr)
+        return h
+
+
+class _GPSLayer(torch.nn.Module):
+    """PyG's GPS layer around a GIN or GINE message."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.gps = GPSConv(
+            channels, _GINLayer(channels), heads=heads, norm="layer_norm", norm_kwargs={"mode": "node"}
+        )
+
+    def reset_parameters(self) -> None:
+        """Initialise afresh."""
+        self.gps.reset_parameters()
+
+    def forward(
+        self, h: Tensor, edge_index: Tensor, batch: Tensor, edge_attr: Tensor | None
+    ) -> Tensor:
+        """Update the state."""
+        return self.gps(h, edge_index, batch, edge_attr=edge_attr)
+
+
+#: Names accepted by ``DiffLift(encoder=...)``; add a class to register it.
+ENCODERS: dict[str, Any] = {"gin": GIN, "gps": GPS}

@@ -1,0 +1,105 @@
+"""Gumbel-sigmoid (binary concrete) acceptance."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from topox_difflift.estimators.base import Estimator
+
+__all__ = ["GumbelSigmoid"]
+
+
+class GumbelSigmoid(Estimator):
+    """
+    Accept by thresholding a relaxed Bernoulli sample, differentiate the relaxation.
+
+    ``s = sigmoid((logit + g) / temperature)`` with logistic noise g; the cell is
+    accepted when s > 1/2, which has probability p exactly. In `eval()`: p > 1/2.
+
+    Parameters
+    ----------
+    temperature : float, default=1.0
+        Positive. Lower is nearer to the discrete gradient but noisier. May be
+        reassigned between epochs to anneal it.
+
+    Raises
+    ------
+    ValueError
+        If `temperature` is not positive.
+
+    Notes
+    -----
+    The gradient is that of the relaxed loss. Its bias vanishes and its variance grows
+    as the temperature goes to 0.
+
+    References
+    ----------
+    .. [1] Maddison, Mnih, Teh. The concrete distribution. ICLR 2017.
+    """
+
+    stochastic: ClassVar[bool] = True
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    @property
+    def temperature(self) -> float:
+        """
+        Temperature of the relaxation.
+
+        Returns
+        -------
+        float
+            The temperature.
+        """
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not value > 0:
+            raise ValueError(
+                f"Expected 'temperature' to be positive (got {value}); anneal towards 0, "
+                "for instance down to 0.1, without reaching it"
+            )
+        self._temperature = float(value)
+
+    def extra_repr(self) -> str:
+        """
+        Show the temperature.
+
+        Returns
+        -------
+        str
+            Text for `repr`.
+        """
+        return f"temperature={self.temperature}"
+
+    def decide(
+        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Decide by a relaxed Bernoulli draw.
+
+        Parameters
+        ----------
+        logits, prob : torch.Tensor, shape = (n_cells,)
+            Acceptance logits and probabilities.
+        generator : torch.Generator, optional
+            Source of random numbers.
+
+        Returns
+        -------
+        accepted, surrogate : torch.Tensor, shape = (n_cells,)
+            The thresholded sample and the relaxed one.
+        """
+        if not self.training:
+            return prob > 0.5, torch.sigmoid(logits / self.temperature)
+        draw = torch.rand(prob.shape, generator=generator, dtype=prob.dtype, device=prob.device)
+        # rand may return exactly 0, whose logit is infinite.
+        noise = torch.logit(draw, eps=torch.finfo(draw.dtype).eps)
+        relaxed = (logits + noise) / self.temperature
+        return relaxed > 0, torch.sigmoid(relaxed)

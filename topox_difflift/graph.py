@@ -1,0 +1,269 @@
+"""The checked, simple, undirected graph that a lifting starts from."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import networkx as nx
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import coalesce, from_networkx, remove_self_loops, to_undirected
+
+__all__ = ["Graph", "check_graph"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """
+    A batch of simple undirected graphs.
+
+    Attributes
+    ----------
+    x : torch.Tensor, shape = (n_nodes, in_channels)
+        Node features.
+    edge_index : torch.Tensor, shape = (2, n_arcs), int64
+        Both directions of each edge, sorted, without self-loops.
+    edge_attr : torch.Tensor, shape = (n_arcs, edge_channels), optional
+        Features of the arcs.
+    batch : torch.Tensor, shape = (n_nodes,), int64
+        Graph of each node, ascending.
+    num_graphs : int
+        Number of graphs.
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Each edge once as u < v, in lexicographic order.
+    """
+
+    x: Tensor
+    edge_index: Tensor
+    edge_attr: Tensor | None
+    batch: Tensor
+    num_graphs: int
+    edges: Tensor
+
+
+def as_data(graph: object) -> Data:
+    """
+    Accept a PyG `Data` or `Batch`, or a networkx graph.
+
+    Parameters
+    ----------
+    graph : torch_geometric.data.Data or networkx.Graph
+        The input. Nodes of a networkx graph carry their features as attribute "x".
+
+    Returns
+    -------
+    torch_geometric.data.Data
+        The same object, or a new one made from the networkx graph.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If a networkx graph lacks node features.
+    """
+    if isinstance(graph, Data):
+        return graph
+    if not isinstance(graph, nx.Graph):
+        raise TypeError(
+            "Expected 'data' to be a torch_geometric.data.Data or Batch or a networkx.Graph "
+            f"(got {type(graph).__name__})"
+        )
+    missing = [node for node, x in graph.nodes(data="x") if x is None]
+    if missing or graph.number_of_nodes() == 0:
+        raise ValueError(
+            "Expected every node of the networkx graph to carry its features as attribute 'x' "
+            f"(got {len(missing)} of {graph.number_of_nodes()} nodes without); set "
+            "graph.nodes[v]['x'] to a list of floats of the same length for each node v"
+        )
+    # networkx keeps nodes in insertion order; a bare copy leaves other attributes, which PyG
+    # could not stack if only some nodes have them, with the caller.
+    bare = nx.Graph()
+    bare.add_nodes_from((node, {"x": _as_row(x)}) for node, x in graph.nodes(data="x"))
+    bare.add_edges_from(graph.edges())
+    data = from_networkx(bare)
+    data.x = data.x.to(torch.get_default_dtype())
+    return data
+
+
+def _as_row(x: object) -> list[float]:
+    return torch.as_tensor(x).reshape(-1).tolist()
+
+
+def check_graph(data: Data) -> Graph:
+    """
+    Check the input of a lifting and bring it to canonical form, without changing it.
+
+    Parameters
+    ----------
+    data : torch_geometric.data.Data
+        Input with `x` and `edge_index`, optionally `batch` and `edge_attr`.
+
+    Returns
+    -------
+    Graph
+        Simple undirected graphs. Self-loops and duplicate edges are dropped and a
+        directed graph is symmetrised, each with a warning.
+
+    Raises
+    ------
+    TypeError
+        If a tensor is missing or has the wrong dtype.
+    ValueError
+        If a tensor has the wrong shape, or values that cannot be.
+    """
+    x = _check_features(data)
+    batch, num_graphs = _check_batch(data, len(x))
+    edge_index = _check_edges(data, len(x), batch)
+    edge_attr = _check_edge_features(data, edge_index)
+    edge_index, edge_attr = _simplify(edge_index, edge_attr, len(x))
+    edges = edge_index[:, edge_index[0] < edge_index[1]]
+    return Graph(x, edge_index, edge_attr, batch, num_graphs, edges)
+
+
+def _check_features(data: Data) -> Tensor:
+    x = data.x
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"Expected 'x' to be a tensor of node features, shape (n_nodes, channels) (got {x!r}); "
+            "for a graph without features use for instance "
+            "torch_geometric.transforms.OneHotDegree or Constant"
+        )
+    if x.dim() != 2:
+        raise ValueError(
+            "Expected 'x' to have shape (n_nodes, channels) "
+            f"(got shape {tuple(x.shape)}); one feature per node is x.unsqueeze(-1)"
+        )
+    if not x.is_floating_point():
+        raise TypeError(
+            f"Expected 'x' to be floating point (got {x.dtype}); numbers: data.x.float(), "
+            "categories: torch.nn.functional.one_hot or an embedding"
+        )
+    if len(x) == 0:
+        raise ValueError("Expected a graph with at least one node (got 'x' with 0 rows)")
+    if "num_nodes" in data and data.num_nodes != len(x):
+        raise ValueError(
+            f"Expected 'x' to hold one row for each of the {data.num_nodes} nodes "
+            f"(got {len(x)} rows)"
+        )
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).any(1).sum())
+        raise ValueError(
+            f"Expected 'x' to be finite (got NaN or infinity in {bad} of {len(x)} rows); "
+            "torch.nan_to_num(data.x) or drop those nodes"
+        )
+    return x
+
+
+def _check_batch(data: Data, num_nodes: int) -> tuple[Tensor, int]:
+    batch = data.batch
+    if batch is None:
+        return torch.zeros(num_nodes, dtype=torch.long, device=data.x.device), 1
+    if not isinstance(batch, Tensor) or batch.dtype != torch.long:
+        got = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+        raise TypeError(f"Expected 'batch' to be an int64 tensor (got {got}); batch.long()")
+    if batch.shape != (num_nodes,):
+        raise ValueError(
+            f"Expected 'batch' to hold one graph index for each of the {num_nodes} nodes "
+            f"(got shape {tuple(batch.shape)})"
+        )
+    step = batch.diff()
+    if bool((step < 0).any()):
+        where = int((step < 0).nonzero()[0])
+        raise ValueError(
+            "Expected 'batch' to be sorted, as torch_geometric.data.Batch makes it "
+            f"(got {int(batch[where])} before {int(batch[where + 1])} at node {where}); "
+            "reorder the nodes by graph"
+        )
+    ptr = data.get("ptr", None)
+    num_graphs = int(batch[-1]) + 1 if ptr is None else len(ptr) - 1
+    if int(batch[0]) != 0 or bool((step > 1).any()) or num_graphs != int(batch[-1]) + 1:
+        raise ValueError(
+            "Expected every graph of 'batch' to have at least one node "
+            f"(got {num_graphs} graphs, of which {len(batch.unique())} have nodes); "
+            "remove the empty graphs"
+        )
+    return batch, num_graphs
+
+
+def _check_edges(data: Data, num_nodes: int, batch: Tensor) -> Tensor:
+    edge_index = data.edge_index
+    if not isinstance(edge_index, Tensor):
+        raise TypeError(
+            f"Expected 'edge_index' to be an int64 tensor of shape (2, n_edges) "
+            f"(got {edge_index!r}); a graph without edges has torch.empty((2, 0), dtype=torch.long)"
+        )
+    if edge_index.dtype != torch.long:
+        raise TypeError(
+            f"Expected 'edge_index' to be int64 (got {edge_index.dtype}); edge_index.long()"
+        )
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        hint = "; edge_index.t().contiguous()" if edge_index.shape[-1:] == (2,) else ""
+        raise ValueError(
+            f"Expected 'edge_index' to have shape (2, n_edges) "
+            f"(got shape {tuple(edge_index.shape)}){hint}"
+        )
+    if edge_index.numel() == 0:
+        return edge_index
+    low, high = int(edge_index.min()), int(edge_index.max())
+    if low < 0 or high >= num_nodes:
+        raise ValueError(
+            f"Expected 'edge_index' to name nodes 0 to {num_nodes - 1} "
+            f"(got values from {low} to {high}); 'x' has {num_nodes} rows"
+        )
+    across = int((batch[edge_index[0]] != batch[edge_index[1]]).sum())
+    if across:
+        raise ValueError(
+            "Expected every edge of 'edge_index' to join nodes of one graph of 'batch' "
+            f"(got {across} edges between graphs)"
+        )
+    return edge_index
+
+
+def _check_edge_features(data: Data, edge_index: Tensor) -> Tensor | None:
+    edge_attr = data.edge_attr
+    if edge_attr is None:
+        return None
+    if not isinstance(edge_attr, Tensor) or edge_attr.size(0) != edge_index.size(1):
+        got = tuple(edge_attr.shape) if isinstance(edge_attr, Tensor) else type(edge_attr).__name__
+        raise ValueError(
+            f"Expected 'edge_attr' to hold one row for each of the {edge_index.size(1)} columns "
+            f"of 'edge_index' (got {got})"
+        )
+    return edge_attr.unsqueeze(-1) if edge_attr.dim() == 1 else edge_attr
+
+
+def _simplify(
+    edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int
+) -> tuple[Tensor, Tensor | None]:
+    """Drop self-loops and duplicates and add missing directions, saying so."""
+    loops = int((edge_index[0] == edge_index[1]).sum())
+    if loops:
+        _warn(f"'edge_index' has {loops} self-loops, which no complex can hold; they are dropped")
+        edge_index, edge_attr = remove_self_loops(edge_index, edge_attr)
+    key = edge_index[0] * num_nodes + edge_index[1]
+    if bool((key.diff() <= 0).any()):
+        key = key.sort().values
+        repeats = int((key.diff() == 0).sum())
+        if repeats:
+            _warn(f"'edge_index' has {repeats} duplicate edges; each is kept once")
+        edge_index, edge_attr = _mean(coalesce, edge_index, edge_attr, num_nodes)
+        key = edge_index[0] * num_nodes + edge_index[1]
+    mirrored = (edge_index[1] * num_nodes + edge_index[0]).sort().values
+    if not torch.equal(key, mirrored):
+        _warn("'edge_index' is directed; the lifting uses the undirected graph (both directions)")
+        edge_index, edge_attr = _mean(to_undirected, edge_index, edge_attr, num_nodes)
+    return edge_index, edge_attr
+
+
+def _mean(merge, edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Apply one of PyG's merging functions, whose return type depends on its input."""
+    if edge_attr is None:
+        return merge(edge_index, num_nodes=num_nodes), None
+    return merge(edge_index, edge_attr, num_nodes=num_nodes, reduce="mean")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=2)

@@ -1,0 +1,418 @@
+"""The differentiable lifting: embed, propose, score, accept, attach."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import networkx as nx
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from topox_difflift.candidates import CandidateCells
+from topox_difflift.cells import straight_through
+from topox_difflift.complex import LiftedComplex
+from topox_difflift.domains import DOMAINS, Domain, Skeleton
+from topox_difflift.encoders import ENCODERS
+from topox_difflift.estimators import ESTIMATORS, Estimator
+from topox_difflift.graph import Graph, as_data, check_graph
+from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
+from topox_difflift.scoring import AGGREGATIONS, CellScorer
+
+__all__ = ["DiffLift"]
+
+NEIGHBORHOODS = (
+    "incidence",
+    "adjacency",
+    "coadjacency",
+    "up_laplacian",
+    "down_laplacian",
+    "hodge_laplacian",
+)
+
+
+class DiffLift(torch.nn.Module, BaseTransform):
+    """
+    Learn which cells lift a graph to a topological domain, together with the task.
+
+    The nodes are embedded; rank by rank the domain proposes candidate cells, a network
+    gives each an acceptance probability, the estimator accepts or rejects it with a
+    gradient, and the domain attaches what was accepted. The graph's own nodes and edges
+    always stay. Train the parameters with those of the TNN that follows; no loss of its
+    own is needed.
+
+    Parameters
+    ----------
+    domain : {"hypergraph", "simplicial", "cell", "combinatorial"} or Domain, default="cell"
+        Where to lift to; an instance carries its own settings.
+    max_rank : int, optional
+        Highest rank, by default 2, and 1 for a hypergraph.
+    encoder : {"gin", "gps"} or torch.nn.Module, default="gin"
+        Embeds the nodes: ``(x, edge_index, batch) -> (n_nodes, d)``. A module whose forward
+        has a parameter `edge_attr` is given the edge features, if there are any.
+    in_channels : int, default=-1
+        Width of the node features, -1 to take it from the first input.
+    hidden_channels : int, default=64
+        Width of the embedding and of the hidden layers.
+    k_min, k_max : int, default=2, 5
+        Bounds of the learned number of neighbours.
+    estimator : {"straight_through", "gumbel", "threshold"} or Estimator, optional
+        How cells are accepted, by default "straight_through".
+    rejected : {"keep", "drop"}, default="keep"
+        While training, keep rejected cells as columns with mask 0, so that they receive
+        gradient, or drop them. In `eval()` they are dropped.
+    memberships : {"kernel", "hard"}, default="kernel"
+        Whether memberships carry a gradient to the distances that chose them.
+    dispersion : bool, default=True
+        Whether the acceptance network sees how far apart a candidate's members are.
+    neighborhoods : sequence of str, default=()
+        Matrices to build at once, such as "adjacency_1"; all others are derived when first
+        asked for. Incidences are always there.
+    generator : torch.Generator, optional
+        Source of random numbers; by default PyTorch's own.
+    aggregation : {"mean", "sum", "max"}, default="mean"
+        How the embeddings of a candidate's members are pooled.
+    cell_budget : int, optional
+        Most probable candidates to consider for each graph and rank; bounds memory.
+    rescue : bool, default=False
+        Whether the most probable candidate of a graph survives where all are rejected.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or impossible.
+
+    References
+    ----------
+    .. [1] Franco, Duarte, Nikitin, Ponti, Mesquita, Souza. Differentiable lifting for
+       topological neural networks. ICLR 2026.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch_geometric.data import Data
+    >>> from topox_difflift import DiffLift
+    >>> ring = torch.arange(6)
+    >>> arcs = torch.stack([ring, ring.roll(-1)])
+    >>> data = Data(x=torch.eye(6), edge_index=torch.cat([arcs, arcs.flip(0)], dim=1))
+    >>> lifted = DiffLift("simplicial").eval()(data)
+    >>> lifted.num_cells[0]
+    6
+    """
+
+    def __init__(
+        self,
+        domain: str | Domain = "cell",
+        *,
+        max_rank: int | None = None,
+        encoder: str | torch.nn.Module = "gin",
+        in_channels: int = -1,
+        hidden_channels: int = 64,
+        k_min: int = 2,
+        k_max: int = 5,
+        estimator: str | Estimator = "straight_through",
+        rejected: str = "keep",
+        memberships: str = "kernel",
+        dispersion: bool = True,
+        neighborhoods: tuple[str, ...] | list[str] = (),
+        generator: torch.Generator | None = None,
+        aggregation: str = "mean",
+        cell_budget: int | None = None,
+        rescue: bool = False,
+    ) -> None:
+        super().__init__()
+        _one_of("rejected", rejected, ("keep", "drop"))
+        _one_of("memberships", memberships, ("kernel", "hard"))
+        _one_of("aggregation", aggregation, AGGREGATIONS)
+        _at_least("hidden_channels", hidden_channels, 1)
+        _at_least("k_min", k_min, 1)
+        if in_channels != -1:
+            _at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
+        if cell_budget is not None:
+            _at_least("cell_budget", cell_budget, 1, "or None for no bound")
+        if k_max < k_min:
+            raise ValueError(
+                f"Expected 'k_max' to be at least k_min={k_min} (got {k_max}); raise k_max"
+            )
+        self.domain = _build("domain", domain, DOMAINS, Domain)
+        self.max_rank = self._checked_rank(max_rank)
+        self.estimator = _build("estimator", estimator, ESTIMATORS, Estimator)
+        if isinstance(encoder, torch.nn.Module):
+            self.encoder, width = encoder, -1
+        else:
+            _one_of("encoder", encoder, tuple(ENCODERS))
+            self.encoder = ENCODERS[encoder](in_channels, hidden_channels)
+            width = hidden_channels
+        self.rejected, self.memberships = rejected, memberships
+        self.k_min, self.k_max = k_min, k_max
+        self.cell_budget, self.rescue = cell_budget, rescue
+        self.generator = generator
+        self.neighborhoods = self._checked_neighborhoods(neighborhoods)
+        self._encoder_takes_edges = "edge_attr" in inspect.signature(self.encoder.forward).parameters
+        self.scorers, self.sizes, self.kernels = (torch.nn.ModuleDict() for _ in range(3))
+        for rank in range(1, self.max_rank + 1):
+            self.scorers[str(rank)] = CellScorer(
+                width,
+                hidden_channels,
+                deep_set=self.domain.deep_set(rank),
+                aggregation=aggregation,
+                dispersion=dispersion,
+            )
+            if self.domain.neighborhood(rank) != "none":
+                self.sizes[str(rank)] = NeighborhoodSize(width, hidden_channels, k_min, k_max)
+                if memberships == "kernel":
+                    self.kernels[str(rank)] = Kernel()
+        self._terms: dict[str, Tensor] = {}
+
+    def _checked_rank(self, max_rank: int | None) -> int:
+        if max_rank is None:
+            return self.domain.default_rank
+        if not 1 <= max_rank <= self.domain.highest_rank:
+            raise ValueError(
+                f"Expected 'max_rank' to be from 1 to {self.domain.highest_rank} for "
+                f"{self.domain!r} (got {max_rank})"
+            )
+        return max_rank
+
+    def _checked_neighborhoods(self, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+        if isinstance(names, str):
+            raise ValueError(f"Expected 'neighborhoods' to be a list of names (got {names!r})")
+        for name in names:
+            match = re.fullmatch(rf"({'|'.join(NEIGHBORHOODS)})_(\d+)", name)
+            if not match or int(match[2]) > self.max_rank:
+                raise ValueError(
+                    f"Expected 'neighborhoods' to hold names such as 'adjacency_1', one of "
+                    f"{', '.join(NEIGHBORHOODS)} with a rank up to {self.max_rank} (got {name!r})"
+                )
+        return tuple(names)
+
+    def reset_parameters(self) -> None:
+        """Initialise all parameters afresh."""
+        parts = [self.encoder, *self.scorers.values(), *self.sizes.values(), *self.kernels.values()]
+        for part in parts:
+            for module in [part] if hasattr(part, "reset_parameters") else part.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+
+    def forward(self, data: Data | nx.Graph) -> LiftedComplex:
+        """
+        Lift a graph, or a batch of graphs.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data or networkx.Graph
+            Graphs with node features `x`; never changed.
+
+        Returns
+        -------
+        LiftedComplex
+            The complex, with everything else that `data` holds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input is not a graph with finite features.
+        FloatingPointError
+            If an embedding or a probability is not finite.
+        """
+        data = as_data(data)
+        graph = check_graph(data)
+        z = self._embed(graph)
+        skeleton, terms = Skeleton(graph), []
+        for rank in range(1, self.max_rank + 1):
+            skeleton, found = self._add_rank(skeleton, rank, z)
+            terms.append(found)
+        self._terms = _merge(terms, graph.x)
+        lifted = LiftedComplex.from_ranks(
+            data, graph.x, graph.batch, skeleton.ranks, self.domain.topology
+        )
+        for name in self.neighborhoods:
+            lifted[name]
+        return lifted
+
+    def _embed(self, graph: Graph) -> Tensor:
+        for parameter in self.parameters():
+            if parameter.is_floating_point() and parameter.dtype != graph.x.dtype:
+                raise TypeError(
+                    f"Expected 'x' to have the dtype of the lifting, {parameter.dtype} "
+                    f"(got {graph.x.dtype}); data.x.to({parameter.dtype}) or lift.to({graph.x.dtype})"
+                )
+            break
+        extra = {"edge_attr": graph.edge_attr} if self._encoder_takes_edges else {}
+        z = self.encoder(graph.x, graph.edge_index, graph.batch, **extra)
+        name = type(self.encoder).__name__
+        if not isinstance(z, Tensor) or z.dim() != 2 or len(z) != len(graph.x):
+            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(
+                f"Expected 'encoder' {name} to return embeddings of shape ({len(graph.x)}, d) (got {got})"
+            )
+        _check_finite(z, f"encoder {name}", "embedding", "node")
+        return z
+
+    def _add_rank(
+        self, skeleton: Skeleton, rank: int, z: Tensor
+    ) -> tuple[Skeleton, dict[str, Tensor]]:
+        graph, nearest = skeleton.graph, None
+        if str(rank) in self.sizes:
+            nearest = search(
+                z,
+                graph.batch,
+                graph.num_graphs,
+                self.sizes[str(rank)],
+                self.kernels[str(rank)] if str(rank) in self.kernels else None,
+                include_self=self.domain.neighborhood(rank) == "closed",
+                sample=self.training and self.estimator.stochastic,
+                two_sided=self._keeps,
+                generator=self.generator,
+            )
+        candidates = self.domain.propose(skeleton, rank, nearest)
+        logits = self.scorers[str(rank)](z, candidates)
+        _check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
+        if self.cell_budget is not None:
+            kept = _most_probable(_preference(logits, candidates), candidates.batch, self.cell_budget)
+            candidates, logits = candidates.select(kept), logits[kept]
+        prob, mask = self.estimator(logits, self.generator)
+        mask = _include(mask, candidates.inclusion)
+        if self.rescue:
+            mask = _rescue(_preference(logits, candidates), mask, candidates.batch, graph.num_graphs)
+        terms = _regularization(prob, candidates.inclusion, nearest, graph.num_graphs)
+        if not self._keeps:
+            accepted = mask.detach().nonzero().squeeze(-1)
+            candidates, prob, mask = candidates.select(accepted), prob[accepted], mask[accepted]
+        return self.domain.attach(skeleton, rank, candidates, prob, mask), terms
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether rejected cells stay as columns of zeros."""
+        return self.training and self.rejected == "keep"
+
+    def regularization(self) -> dict[str, Tensor]:
+        """
+        Return optional terms for the loss, from the last forward pass.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            Scalars: "expected_size", the mean over nodes of E[k_v]; "expected_cells", the
+            expected number of accepted candidates per graph; "entropy", the mean entropy of
+            the acceptances in nats.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass yet.
+        """
+        if not self._terms:
+            raise RuntimeError("Expected a forward pass before regularization() (got none)")
+        return dict(self._terms)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to one forward pass and cannot be copied."""
+        return {**self.__dict__, "_terms": {}}
+
+    def __repr__(self) -> str:
+        """Show what was chosen."""
+        estimator = repr(self.estimator)
+        return (
+            f"{type(self).__name__}({self.domain!r}, max_rank={self.max_rank}, "
+            f"encoder={type(self.encoder).__name__}, k_min={self.k_min}, k_max={self.k_max}, "
+            f"estimator={estimator}, rejected={self.rejected!r}, memberships={self.memberships!r})"
+        )
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"Expected '{name}' to be one of {', '.join(allowed)} (got {value!r})")
+
+
+def _at_least(name: str, value: int, least: int, hint: str = "") -> None:
+    if not isinstance(value, int) or value < least:
+        hint = f", {hint}" if hint else ""
+        raise ValueError(f"Expected '{name}' to be an integer of at least {least}{hint} (got {value!r})")
+
+
+def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:
+    """Return an instance of `kind`: `value` itself, or a new one of the named class."""
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, str) or value not in registry:
+        raise ValueError(
+            f"Expected '{name}' to be one of {', '.join(registry)}, or an instance of "
+            f"{kind.__name__} (got {value!r})"
+        )
+    return registry[value]()
+
+
+def _check_finite(values: Tensor, culprit: str, what: str, row: str) -> None:
+    if bool(torch.isfinite(values.detach()).all()):
+        return
+    bad = ~torch.isfinite(values.detach()).view(len(values), -1).all(1)
+    raise FloatingPointError(
+        f"{culprit} gave {int(bad.sum())} of {len(values)} {row}s a NaN or infinite {what} "
+        f"(first at {row} {int(bad.nonzero()[0])}); lower the learning rate, clip gradients, or "
+        "look for NaN parameters"
+    )
+
+
+def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
+    """Candidates among the `budget` most probable of their graph, in their order."""
+    order = torch.argsort(logits, descending=True, stable=True)
+    order = order[torch.argsort(batch[order], stable=True)]
+    counts = torch.bincount(batch)
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[batch[order]]
+    return order[rank < budget].sort().values
+
+
+def _preference(logits: Tensor, candidates: CandidateCells) -> Tensor:
+    """Logits, those of cells that are not included below all others."""
+    if candidates.inclusion is None:
+        return logits.detach()
+    return torch.where(candidates.inclusion.detach() > 0, logits.detach(), -torch.inf)
+
+
+def _include(mask: Tensor, inclusion: Tensor | None) -> Tensor:
+    """
+    Gate of a cell that has to be included and accepted.
+
+    Forward the product. Backward, the acceptance gets the gradient of the gate as it is
+    (dL/dp = dL/db, also for a cell left out), the inclusion where the cell is accepted.
+    """
+    if inclusion is None:
+        return mask
+    return straight_through(mask * inclusion, mask + mask.detach() * inclusion)
+
+
+def _rescue(preference: Tensor, mask: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+    """Accept the most probable candidate of each graph whose candidates were all rejected."""
+    accepted = mask.new_zeros(num_graphs).index_add(0, batch, mask.detach())
+    best = _most_probable(preference, batch, 1)
+    best = best[torch.isfinite(preference[best])]
+    best = best[accepted[batch[best]] == 0]
+    lifted = torch.zeros_like(mask).index_fill(0, best, 1.0)
+    return mask + lifted
+
+
+def _regularization(
+    prob: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
+) -> dict[str, Tensor]:
+    terms = {
+        "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
+        "entropy": torch.special.entr(torch.stack([prob, 1 - prob])).sum(0),
+    }
+    if nearest is not None:
+        terms["expected_size"] = nearest.prob.sum(-1).mean()
+    return terms
+
+
+def _merge(terms: list[dict[str, Tensor]], like: Tensor) -> dict[str, Tensor]:
+    """Add up the ranks; the entropy is the mean over all candidates."""
+    entropy = torch.cat([term["entropy"] for term in terms])
+    sizes = [term["expected_size"] for term in terms if "expected_size" in term]
+    return {
+        "expected_size": torch.stack(sizes).mean() if sizes else like.new_zeros(()),
+        "expected_cells": torch.stack([term["expected_cells"] for term in terms]).sum(),
+        "entropy": entropy.sum() / max(len(entropy), 1),
+    }

@@ -1,0 +1,287 @@
+"""Learned neighbourhoods: how many neighbours a node has, and how firmly each belongs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.nn import MLP
+
+from topox_difflift.cells import straight_through
+from topox_difflift.neighbors import knn, squared_distances
+
+__all__ = ["Kernel", "Nearest", "NeighborhoodSize"]
+
+
+class Kernel(torch.nn.Module):
+    """
+    Straight-through membership weights on embedding distances.
+
+    ``w = 1 + kappa - sg(kappa)`` with ``kappa = exp(-t d^2)``, d^2 the mean squared
+    difference of two embeddings and t > 0 learned: 1 in the forward pass, and in the
+    backward pass the gradient that trains the metric which proposes the candidates.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = torch.nn.Parameter(torch.zeros(()))
+
+    def reset_parameters(self) -> None:
+        """Set t to 1."""
+        torch.nn.init.zeros_(self.log_scale)
+
+    def forward(self, z: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """
+        Weigh pairs of nodes.
+
+        Parameters
+        ----------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+        source, target : torch.Tensor, shape = (m,), int64
+            The pairs.
+
+        Returns
+        -------
+        torch.Tensor, shape = (m,)
+            Exactly 1, with the gradient of kappa.
+        """
+        distance = squared_distances(z, source, target) / z.size(1)
+        kappa = torch.exp(-self.log_scale.exp() * distance)
+        return straight_through(torch.ones_like(kappa), kappa)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """
+    The ranked nearest nodes of every node, and how many of them it takes.
+
+    Attributes
+    ----------
+    index : torch.Tensor, shape = (n_nodes, k_max), int64
+        Nearest nodes, nearest first, -1 where a graph has no more.
+    taken : torch.Tensor, shape = (n_nodes, k_max), bool
+        Whether column j is among the k_v that node v takes.
+    prob : torch.Tensor, shape = (n_nodes, k_max)
+        P(k_v > j), the probability that column j is taken, with gradient.
+    z : torch.Tensor, shape = (n_nodes, channels)
+        The embeddings that were searched.
+    kernel : Kernel, optional
+        Source of membership weights; None for hard memberships.
+    two_sided : bool
+        Whether the first column that is not taken is listed as well, with weight 0, so
+        that the size also learns what one member more would have done.
+    """
+
+    index: Tensor
+    taken: Tensor
+    prob: Tensor
+    z: Tensor
+    kernel: Kernel | None
+    two_sided: bool
+
+    @property
+    def listed(self) -> Tensor:
+        """
+        Columns that take part in candidates.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_nodes, k_max), bool
+            The columns taken, and the next one where the search is two-sided.
+        """
+        if not self.two_sided:
+            return self.taken
+        nearer = torch.cat([torch.ones_like(self.taken[:, :1]), self.taken[:, :-1]], dim=1)
+        return nearer & (self.index >= 0)
+
+    def inclusion(self, node: Tensor, column: Tensor) -> Tensor:
+        """
+        Straight-through indicators of listed columns.
+
+        Parameters
+        ----------
+        node, column : torch.Tensor, shape = (m,), int64
+            Which entries.
+
+        Returns
+        -------
+        torch.Tensor, shape = (m,)
+            Exactly 1 where taken and 0 where not, with the gradient of the probability.
+        """
+        prob = self.prob[node, column]
+        return straight_through(self.taken[node, column].to(prob.dtype), prob)
+
+    def weight(self, source: Tensor, target: Tensor) -> Tensor:
+        """
+        Membership weights of pairs of nodes.
+
+        Parameters
+        ----------
+        source, target : torch.Tensor, shape = (m,), int64
+            The pairs.
+
+        Returns
+        -------
+        torch.Tensor, shape = (m,)
+            Exactly 1; with gradient unless memberships are hard.
+        """
+        if self.kernel is None:
+            return self.z.new_ones(len(source))
+        return self.kernel(self.z, source, target)
+
+
+class NeighborhoodSize(torch.nn.Module):
+    """
+    Learned number of neighbours k_v of each node.
+
+    ``pi_v = softmax(MLP(z_v))`` over k_min, ..., k_max and ``k_v ~ Categorical(pi_v)``; in
+    `eval()`, or with a deterministic estimator, the mode.
+
+    Parameters
+    ----------
+    in_channels : int
+        Width of the embeddings, -1 to take it from the first input.
+    hidden_channels : int
+        Width of the hidden layer.
+    k_min, k_max : int
+        Bounds of the size.
+
+    Notes
+    -----
+    The gradient is a straight-through estimate, per node and per neighbour rank: the
+    indicator ``1[k_v > j]`` of the j-th neighbour (from 0) is differentiated as its
+    probability ``P(k_v > j) = sum_{k > j} pi_v[k]``. It is exact when the loss is affine
+    in the indicators; otherwise it is biased, since it replaces the effect of one member
+    more or less by the derivative at the sampled size. The terms that are evaluated are
+    those of the neighbours taken and of the first one that is not; with
+    ``rejected="drop"`` those of the neighbours taken alone, so that the j-th term is
+    scaled by ``P(k_v > j)``.
+
+    Sizes start with the middle one as the mode, so that a smaller and a larger size are
+    both within reach of the gradient. Where k_min = k_max there is nothing to learn.
+
+    References
+    ----------
+    .. [1] Franco et al. Differentiable lifting for topological neural networks. ICLR 2026.
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: int, k_min: int, k_max: int) -> None:
+        super().__init__()
+        self.k_min, self.k_max = k_min, k_max
+        n_sizes = k_max - k_min + 1
+        self.mlp = MLP([in_channels, hidden_channels, n_sizes], norm=None) if n_sizes > 1 else None
+        self._start()
+
+    def _start(self) -> None:
+        """Make the middle size the most probable one."""
+        if self.mlp is not None:
+            last = self.mlp.lins[-1]
+            with torch.no_grad():
+                last.weight.mul_(0.1)
+                last.bias.zero_()
+                last.bias[len(last.bias) // 2] = 0.5
+
+    def reset_parameters(self) -> None:
+        """Initialise afresh."""
+        if self.mlp is not None:
+            self.mlp.reset_parameters()
+            self._start()
+
+    def distribution(self, z: Tensor) -> Tensor:
+        """
+        Probabilities of the sizes.
+
+        Parameters
+        ----------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_nodes, k_max - k_min + 1)
+            Row v is pi_v.
+        """
+        if self.mlp is None:
+            return z.new_ones(len(z), 1)
+        return torch.softmax(self.mlp(z), dim=-1)
+
+    def forward(
+        self, z: Tensor, sample: bool, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Choose a size for each node.
+
+        Parameters
+        ----------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+        sample : bool
+            Draw the size, or take the mode.
+        generator : torch.Generator, optional
+            Source of random numbers.
+
+        Returns
+        -------
+        taken : torch.Tensor, shape = (n_nodes, k_max), bool
+            ``1[k_v > j]``.
+        prob : torch.Tensor, shape = (n_nodes, k_max)
+            ``P(k_v > j)``.
+        """
+        pi = self.distribution(z)
+        chosen = (
+            torch.multinomial(pi.detach(), 1, generator=generator)
+            if sample
+            else pi.argmax(-1, keepdim=True)
+        )
+        tail = pi.flip(-1).cumsum(-1).flip(-1)[:, 1:]  # P(k_v > j) for j >= k_min
+        prob = torch.cat([z.new_ones(len(z), self.k_min), tail], dim=-1)
+        columns = torch.arange(self.k_max, device=z.device)
+        return columns < chosen + self.k_min, prob
+
+
+def search(
+    z: Tensor,
+    batch: Tensor,
+    num_graphs: int,
+    size: NeighborhoodSize,
+    kernel: Kernel | None,
+    *,
+    include_self: bool,
+    sample: bool,
+    two_sided: bool,
+    generator: torch.Generator | None,
+) -> Nearest:
+    """
+    Find the learned neighbourhood of every node.
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape = (n_nodes, channels)
+        Embeddings.
+    batch : torch.Tensor, shape = (n_nodes,), int64
+        Graph of each node, ascending.
+    num_graphs : int
+        Number of graphs.
+    size : NeighborhoodSize
+        Chooses how many neighbours each node takes.
+    kernel : Kernel, optional
+        Source of membership weights.
+    include_self : bool
+        Whether a node counts as its own nearest neighbour.
+    sample : bool
+        Whether sizes are drawn.
+    two_sided : bool
+        Whether the first neighbour that is not taken is listed as well.
+    generator : torch.Generator, optional
+        Source of random numbers.
+
+    Returns
+    -------
+    Nearest
+        The neighbourhoods.
+    """
+    index = knn(z.detach(), batch, size.k_max, num_graphs=num_graphs, include_self=include_self)
+    taken, prob = size(z, sample, generator)
+    return Nearest(index, taken & (index >= 0), prob, z, kernel, two_sided)
