@@ -1,0 +1,264 @@
+"""
+Breadth-first forest of a graph and the cycles that its chords close.
+
+The forest is unique, so that every engine finds the same one: the root of a
+component is its smallest vertex, the parent of a vertex the smallest of its
+neighbours one level above. A root is its own parent, at depth 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from torch import Tensor
+
+from topox_difflift.ragged import owners, starts
+
+__all__ = [
+    "Chords",
+    "canonical",
+    "chords",
+    "forest_scipy",
+    "forest_torch",
+    "fundamental",
+    "smallest_vertices",
+]
+
+
+class Chords(NamedTuple):
+    """Edges outside the forest, ascending, with the apex and length of their cycles."""
+
+    edge: Tensor
+    u: Tensor
+    v: Tensor
+    apex: Tensor
+    size: Tensor
+
+
+def forest_scipy(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """
+    Breadth-first forest by `scipy.sparse.csgraph`, on the host.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically.
+    num_nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    tuple of torch.Tensor, each of shape = (num_nodes,), int64
+        Parent and depth of each vertex.
+    """
+    u, v = edges.numpy()
+    rows = np.zeros(num_nodes + 2, dtype=np.int32)
+    np.cumsum(np.bincount(u, minlength=num_nodes), out=rows[1:-1])
+    roots = _roots(rows[:-1], v, num_nodes)
+    # One more vertex in front of all roots turns the forest into one tree.
+    rows[-1] = len(v) + len(roots)
+    depth = _depths(_csr(rows, np.concatenate([v, roots])), num_nodes)
+    parent = np.arange(num_nodes)
+    # Of repeated positions numpy keeps the last value, here the smallest neighbour.
+    for child, above in ((u, v), (v, u)):
+        downwards = np.flatnonzero(depth[above] < depth[child])[::-1]
+        parent[child[downwards]] = above[downwards]
+    return torch.from_numpy(parent), torch.from_numpy(depth)
+
+
+def _csr(rows: np.ndarray, columns: np.ndarray) -> csr_array:
+    """Square pattern, in the types that csgraph takes without a copy."""
+    shape = (len(rows) - 1, len(rows) - 1)
+    return csr_array((np.ones(len(columns)), columns.astype(np.int32), rows), shape=shape)
+
+
+def _roots(rows: np.ndarray, columns: np.ndarray, num_nodes: int) -> np.ndarray:
+    """Smallest vertex of each component."""
+    if not num_nodes:
+        return np.zeros(0, dtype=np.int64)
+    count, label = connected_components(_csr(rows, columns), directed=False)
+    first = np.empty(count, dtype=np.int64)
+    first[label[::-1]] = np.arange(num_nodes)[::-1]
+    return first
+
+
+def _depths(tree: csr_array, root: int) -> np.ndarray:
+    """Distance of each vertex from the children of `root`, the last vertex."""
+    order, above = breadth_first_order(tree, root, directed=False)
+    place = np.empty(root + 1, dtype=np.int64)
+    place[order] = np.arange(root + 1)
+    parents = place[above[order[1:]]]  # ascending, since the order is breadth first
+    bounds = [0]
+    while bounds[-1] < root:  # a level ends where the parents leave the level above
+        bounds.append(int(np.searchsorted(parents, bounds[-1] + 1)))
+    depth = np.empty(root + 1, dtype=np.int64)
+    depth[order[1:]] = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    return depth[:root]
+
+
+def forest_torch(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """
+    Breadth-first forest by tensor operations, on the device of `edges`.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically.
+    num_nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    tuple of torch.Tensor, each of shape = (num_nodes,), int64
+        Parent and depth of each vertex.
+    """
+    child, above = torch.cat([edges, edges.flip(0)], dim=1)
+    order = child.argsort(stable=True)
+    child, above = child[order], above[order]
+    vertex = torch.arange(num_nodes, device=edges.device)
+    degree = torch.bincount(child, minlength=num_nodes)
+    begin = starts(degree)
+    depth = torch.full_like(vertex, -1)
+    level, frontier = 0, torch.nonzero(smallest_vertices(edges, num_nodes) == vertex).squeeze(1)
+    while len(frontier):
+        depth[frontier] = level
+        sizes = degree[frontier]
+        shift = torch.repeat_interleave(begin[frontier] - starts(sizes), sizes)
+        reached = above[shift + torch.arange(len(shift), device=edges.device)]
+        reached = reached[depth[reached] < 0]
+        # Each vertex once: only one of its copies can have left its place here.
+        ticket = torch.arange(len(reached), device=edges.device)
+        winner = torch.empty_like(vertex).scatter_(0, reached, ticket)
+        frontier = reached[winner[reached] == ticket]
+        level += 1
+    downwards = depth[above] < depth[child]
+    parent = vertex.clone()
+    best = torch.full_like(vertex, num_nodes)
+    best.scatter_reduce_(0, child[downwards], above[downwards], "amin")
+    return torch.where(depth > 0, best, parent), depth
+
+
+def smallest_vertices(edges: Tensor, num_nodes: int) -> Tensor:
+    """
+    Smallest vertex of the component of each vertex, by hooking and pointer jumping.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Edges, in any order.
+    num_nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    torch.Tensor, shape = (num_nodes,), int64
+        The vertex that stands for the component.
+    """
+    label = torch.arange(num_nodes, device=edges.device)
+    while True:
+        ends = label[edges]
+        low, high = ends.amin(0), ends.amax(0)
+        if torch.equal(low, high):
+            return label
+        label.scatter_reduce_(0, high, low, "amin")
+        while not torch.equal(label, jumped := label[label]):
+            label = jumped
+
+
+def chords(edges: Tensor, parent: Tensor, depth: Tensor) -> Chords:
+    """
+    Edges outside the forest, and where the paths from their ends meet.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically.
+    parent, depth : torch.Tensor, shape = (num_nodes,), int64
+        The breadth-first forest.
+
+    Returns
+    -------
+    Chords
+        Edge, ends, lowest common ancestor and length of the cycle of each.
+    """
+    u, v = edges
+    edge = torch.nonzero((parent[u] != v) & (parent[v] != u)).squeeze(1)
+    u, v = u[edge], v[edge]
+    # In a breadth-first forest the ends of an edge lie at most one level apart.
+    apex = torch.where(depth[u] > depth[v], parent[u], u)
+    other = torch.where(depth[v] > depth[u], parent[v], v)
+    todo = torch.nonzero(apex != other).squeeze(1)
+    left, right = apex[todo], other[todo]
+    while len(todo):
+        left, right = parent[left], parent[right]
+        apex[todo] = left
+        climbing = left != right
+        todo, left, right = todo[climbing], left[climbing], right[climbing]
+    return Chords(edge, u, v, apex, depth[u] + depth[v] - 2 * depth[apex] + 1)
+
+
+def fundamental(which: Chords, parent: Tensor, depth: Tensor) -> Tensor:
+    """
+    Write down the cycles that chords close with the forest.
+
+    Parameters
+    ----------
+    which : Chords
+        The chords.
+    parent, depth : torch.Tensor, shape = (num_nodes,), int64
+        The breadth-first forest.
+
+    Returns
+    -------
+    torch.Tensor, shape = (sum(which.size),), int64
+        Vertices in cyclic order, cycle after cycle: from u up to the apex and
+        down to v.
+    """
+    begin = starts(which.size)
+    vertices = torch.empty(int(which.size.sum()), dtype=torch.int64, device=parent.device)
+    vertices[begin + depth[which.u] - depth[which.apex]] = which.apex
+    current = torch.cat([which.u, which.v])
+    target = torch.cat([which.apex, which.apex])
+    place = torch.cat([begin, begin + which.size - 1])
+    step = torch.ones_like(place)
+    step[len(begin) :] = -1
+    while True:
+        below = current != target
+        current, target, place, step = current[below], target[below], place[below], step[below]
+        if not len(current):
+            return vertices
+        vertices[place] = current
+        current, place = parent[current], place + step
+
+
+def canonical(vertices: Tensor, sizes: Tensor) -> Tensor:
+    """
+    Turn each cycle so that it starts at its smallest vertex, towards the smaller neighbour.
+
+    Parameters
+    ----------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices in cyclic order, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Number of vertices of each cycle, at least 3.
+
+    Returns
+    -------
+    torch.Tensor, shape = (sum(sizes),), int64
+        The same cycles, in the same order.
+    """
+    if not len(sizes):
+        return vertices
+    cycle, begin = owners(sizes), starts(sizes)
+    low = vertices[begin].scatter_reduce(0, cycle, vertices, "amin")
+    first = torch.nonzero(vertices == low[cycle]).squeeze(1) - begin
+    after = vertices[begin + (first + 1) % sizes]
+    before = vertices[begin + (first - 1) % sizes]
+    turn = torch.where(after < before, 1, -1)
+    walked = torch.arange(len(vertices), device=vertices.device) - begin[cycle]
+    place = (first[cycle] + turn[cycle] * walked) % sizes[cycle]
+    return vertices[begin[cycle] + place]

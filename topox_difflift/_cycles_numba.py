@@ -1,0 +1,251 @@
+"""
+Cycle bases as compiled loops; imported only when numba is installed.
+
+Same forest, same tie-breaks and same cap as the vectorised engine, hence the
+same cycles (see `shortest_cycle_basis`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+__all__ = ["basis"]
+
+Array = np.ndarray
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call; keep the result on disk where that is possible."""
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder for the cache can be written
+        return numba.njit(nogil=True)(function)
+
+
+@_compiled
+def _adjacency(u: Array, v: Array, edges: Array, num_nodes: int) -> tuple[Array, Array, Array]:
+    """Neighbours of each vertex, and the edges to them, in the order of `edges`."""
+    begin = np.zeros(num_nodes + 1, np.int64)
+    for e in edges:
+        begin[u[e] + 1] += 1
+        begin[v[e] + 1] += 1
+    for w in range(num_nodes):
+        begin[w + 1] += begin[w]
+    place = begin[:-1].copy()
+    neighbor = np.empty(2 * len(edges), np.int64)
+    edge = np.empty(2 * len(edges), np.int64)
+    for e in edges:
+        for w, x in ((u[e], v[e]), (v[e], u[e])):
+            neighbor[place[w]] = x
+            edge[place[w]] = e
+            place[w] += 1
+    return begin, neighbor, edge
+
+
+@_compiled
+def _forest(begin: Array, neighbor: Array, num_nodes: int) -> tuple[Array, Array]:
+    """Breadth-first forest: smallest roots, smallest parents; roots are their own."""
+    parent = np.arange(num_nodes)
+    depth = np.full(num_nodes, -1, np.int64)
+    queue = np.empty(num_nodes, np.int64)
+    for root in range(num_nodes):
+        if depth[root] >= 0:
+            continue
+        depth[root], queue[0], head, tail = 0, root, 0, 1
+        while head < tail:
+            x = queue[head]
+            head += 1
+            for i in range(begin[x], begin[x + 1]):
+                w = neighbor[i]
+                if depth[w] < 0:
+                    depth[w], parent[w], queue[tail] = depth[x] + 1, x, w
+                    tail += 1
+                elif depth[w] == depth[x] + 1 and x < parent[w]:
+                    parent[w] = x
+    return parent, depth
+
+
+@_compiled
+def _lengths(u: Array, v: Array, chords: Array, parent: Array, depth: Array) -> Array:
+    """Length of the cycle that each chord closes with the forest."""
+    sizes = np.empty(len(chords), np.int64)
+    for c, e in enumerate(chords):
+        a, b, size = u[e], v[e], 1
+        while a != b:
+            if depth[a] >= depth[b]:
+                a = parent[a]
+            else:
+                b = parent[b]
+            size += 1
+        sizes[c] = size
+    return sizes
+
+
+@_compiled
+def _climb(a: int, b: int, size: int, parent: Array, depth: Array, cycle: Array) -> None:
+    """Write the path from a to b through the forest to the front of `cycle`."""
+    left, right = 0, size - 1
+    while a != b:
+        if depth[a] >= depth[b]:
+            cycle[left], a = a, parent[a]
+            left += 1
+        else:
+            cycle[right], b = b, parent[b]
+            right -= 1
+    cycle[left] = a
+
+
+@_compiled
+def _canonical(cycle: Array, size: int, vertices: Array, filled: int) -> None:
+    """Append a cycle, from its smallest vertex towards the smaller neighbour."""
+    first = 0
+    for i in range(size):
+        if cycle[i] < cycle[first]:
+            first = i
+    after, before = cycle[(first + 1) % size], cycle[(first - 1) % size]
+    turn = 1 if after < before else size - 1
+    place = first
+    for i in range(size):
+        vertices[filled + i] = cycle[place]
+        place = (place + turn) % size
+
+
+@_compiled
+def _search(
+    stamp: int,
+    ends: tuple[int, int],
+    own: int,
+    longest: int,
+    max_search: int,
+    begin: Array,
+    neighbor: Array,
+    rank: Array,
+    owner: Array,
+    level: Array,
+    before: Array,
+    frontiers: Array,
+    cycle: Array,
+) -> int:
+    """Shortest path between the ends by edges of lower rank; its cycle's size, or 0."""
+    tails = np.ones(2, np.int64)
+    for side in range(2):
+        x = ends[side]
+        owner[x], level[x], before[x], frontiers[side, 0] = stamp + side, 0, x, x
+    heads = np.zeros(2, np.int64)
+    work = 0
+    for step in range(1, longest + 1):
+        side, depth = (step + 1) % 2, (step + 1) // 2
+        middle, previous = -1, -1
+        head, tail = heads[side], tails[side]
+        last = tail
+        while head < last:
+            x = frontiers[side, head]
+            head += 1
+            for i in range(begin[x], begin[x + 1]):
+                if rank[i] >= own:
+                    break
+                work += 1
+                w = neighbor[i]
+                if owner[w] == stamp + 1 - side:
+                    if middle < 0 or w < middle or (w == middle and x < previous):
+                        middle, previous = w, x
+                elif owner[w] != stamp + side:
+                    owner[w], level[w], before[w] = stamp + side, depth, x
+                    frontiers[side, tail] = w
+                    tail += 1
+                elif level[w] == depth and x < before[w]:
+                    before[w] = x
+            if work > max_search:
+                return 0
+        heads[side], tails[side] = head, tail
+        if middle >= 0:
+            _trace(ends[side], middle, previous, depth, step, before, cycle)
+            return step + 1
+    return 0
+
+
+@_compiled
+def _trace(
+    end: int, middle: int, previous: int, depth: int, step: int, before: Array, cycle: Array
+) -> None:
+    """Write the path through `middle`; `previous` precedes it on the side of `end`."""
+    cycle[depth] = middle
+    for i in range(depth - 1, -1, -1):
+        cycle[i], previous = previous, before[previous]
+    for i in range(depth + 1, step + 1):
+        middle = before[middle]
+        cycle[i] = middle
+
+
+@_compiled
+def _ranked(
+    u: Array, v: Array, tree: Array, chords: Array, sizes: Array, num_nodes: int
+) -> tuple[Array, Array, Array, Array]:
+    """Adjacency with the edges at a vertex by rank: the forest, then chords by length."""
+    ranks = np.zeros(len(u), np.int64)
+    by_size = chords[np.argsort(sizes, kind="mergesort")]
+    for r, e in enumerate(by_size):
+        ranks[e] = r + 1
+    begin, neighbor, edge = _adjacency(u, v, np.concatenate((tree, by_size)), num_nodes)
+    return begin, neighbor, ranks[edge], ranks
+
+
+@_compiled
+def basis(
+    u: Array, v: Array, num_nodes: int, max_search: int
+) -> tuple[Array, Array]:
+    """
+    Basis of the cycle space, in canonical form, in the order of the chords.
+
+    Parameters
+    ----------
+    u, v : numpy.ndarray, shape = (n_edges,), int64
+        Ends of the edges, u < v, sorted lexicographically.
+    num_nodes : int
+        Number of nodes.
+    max_search : int
+        Edge ends that the search of one chord may look at; 0 for the
+        fundamental basis.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Vertices of all cycles, cycle after cycle, and the size of each.
+    """
+    begin, neighbor, _ = _adjacency(u, v, np.arange(len(u)), num_nodes)
+    parent, depth = _forest(begin, neighbor, num_nodes)
+    outside = np.empty(len(u), np.bool_)
+    for e in range(len(u)):
+        outside[e] = parent[u[e]] != v[e] and parent[v[e]] != u[e]
+    chords = np.flatnonzero(outside)
+    sizes = _lengths(u, v, chords, parent, depth)
+    vertices = np.empty(sizes.sum() if max_search == 0 else 8 * len(chords), np.int64)
+    cycle = np.empty(max(sizes.max(), 3) if len(chords) else 0, np.int64)
+    if max_search > 0:
+        tree = np.flatnonzero(~outside)
+        begin, neighbor, rank, ranks = _ranked(u, v, tree, chords, sizes, num_nodes)
+        owner = np.full(num_nodes, -1, np.int64)
+        level, before = np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64)
+        frontiers = np.empty((2, num_nodes), np.int64)
+    filled = 0
+    for c, e in enumerate(chords):
+        size = 0
+        if max_search > 0:
+            # A path as long as the fundamental one would gain nothing.
+            size = _search(
+                2 * c, (u[e], v[e]), ranks[e], sizes[c] - 2 if sizes[c] > 3 else 0, max_search,
+                begin, neighbor, rank, owner, level, before, frontiers, cycle,
+            )  # fmt: skip
+        if size == 0:
+            size = sizes[c]
+            _climb(u[e], v[e], size, parent, depth, cycle)
+        if filled + size > len(vertices):
+            vertices = np.concatenate((vertices, np.empty(len(vertices) + size, np.int64)))
+        _canonical(cycle, size, vertices, filled)
+        sizes[c] = size
+        filled += size
+    return vertices[:filled].copy(), sizes

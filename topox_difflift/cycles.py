@@ -1,0 +1,399 @@
+"""
+Cycles of a graph, the candidates for the 2-cells of a cell complex.
+
+A graph here is a whole batch: the disjoint union of its graphs, each on a
+contiguous range of nodes. The cycles of the union are exactly those of the
+graphs, one graph after the other. A cycle is written from its smallest vertex
+towards the smaller of the two neighbours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from topox_difflift._cycles_forest import (
+    Chords,
+    canonical,
+    chords,
+    forest_scipy,
+    forest_torch,
+    fundamental,
+    smallest_vertices,
+)
+from topox_difflift._cycles_minimum import minimum_rows
+from topox_difflift._cycles_search import Adjacency, shortest_paths
+from topox_difflift.cliques import check_edges, edge_ids
+from topox_difflift.ragged import owners, starts, take
+
+__all__ = [
+    "fundamental_cycles",
+    "induced_cycles",
+    "minimum_cycle_basis",
+    "shortest_cycle_basis",
+]
+
+Engine = Literal["auto", "numba", "scipy", "torch"]
+Cycles = tuple[Tensor, Tensor]
+
+LARGE = 100_000  # edges from which the device beats a copy to the host and back
+PATHS = 1 << 20  # chordless paths that are extended at once
+
+
+def fundamental_cycles(
+    edges: Tensor, num_nodes: int, *, engine: Engine = "auto", max_length: int | None = None
+) -> Cycles:
+    """
+    Cycle basis of a breadth-first forest: one cycle for each edge outside it.
+
+    The forest is unique (smallest roots, smallest parents), hence so is the basis,
+    whatever the engine.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically, none twice.
+    num_nodes : int
+        Number of nodes.
+    engine : {"auto", "numba", "scipy", "torch"}, default="auto"
+        What computes it: compiled loops (needs numba), csgraph, or tensor
+        operations on the device of `edges`. By default numba if it is installed,
+        otherwise scipy; tensors on another device are moved to the host and the
+        cycles back, unless there are more than 100 000 edges, where torch is used.
+    max_length : int or None, default=None
+        Longer cycles are dropped; what is left need not be a basis.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices of each cycle in cyclic order, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Length of each cycle. The cycles come in the order of their edges outside
+        the forest.
+
+    Raises
+    ------
+    ValueError
+        If `edges` is not such a list, or `engine` is not one of those named or not installed.
+    """
+    check_edges(edges, num_nodes)
+    engine = _choose(engine, edges, ("numba", "scipy", "torch"))
+    if engine == "numba":
+        return _drop_long(_compiled_basis(edges, num_nodes, 0), max_length)
+    if engine == "scipy":
+        host = edges.cpu()
+        parent, depth = forest_scipy(host, num_nodes)
+    else:
+        host = edges
+        parent, depth = forest_torch(host, num_nodes)
+    found = chords(host, parent, depth)
+    vertices = canonical(fundamental(found, parent, depth), found.size)
+    return _drop_long((vertices.to(edges.device), found.size.to(edges.device)), max_length)
+
+
+def shortest_cycle_basis(
+    edges: Tensor,
+    num_nodes: int,
+    *,
+    max_search: int = 4096,
+    engine: Engine = "auto",
+    max_length: int | None = None,
+) -> Cycles:
+    """
+    Cycle basis of short cycles, near the minimum one at a fraction of its cost.
+
+    The edges outside a breadth-first forest are ranked by the length of their
+    fundamental cycle, ties by position. Each receives a shortest cycle through
+    it that uses, besides it, only the forest and edges of lower rank. The edge of
+    highest rank in a cycle is thus in no earlier cycle: always a basis.
+
+    Among shortest cycles the choice is fixed, hence the same for all engines: an
+    edge keeps its fundamental cycle unless there is a shorter one; then, with
+    (u, v) the edge and d the length of the path that closes the cycle, the path
+    passes the smallest vertex at distance ceil(d / 2) from u, and from there on,
+    towards either end, the smallest vertex one step nearer to it.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically, none twice.
+    num_nodes : int
+        Number of nodes.
+    max_search : int, default=4096
+        Cap on the search of one edge. Both ends advance in turn, level by level,
+        and each level looks at all usable edge ends at the vertices of the one
+        before; an edge whose levels sum to more keeps its fundamental cycle. 0
+        gives the fundamental basis. The cap bounds the time on graphs whose
+        neighbourhoods grow exponentially; it leaves molecules alone.
+    engine : {"auto", "numba", "scipy"}, default="auto"
+        Compiled loops (needs numba) or arrays; by default numba if it is
+        installed. Both work on the host.
+    max_length : int or None, default=None
+        Longer cycles are dropped; what is left need not be a basis.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices of each cycle in cyclic order, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Length of each cycle. The cycles come in the order of their edges outside
+        the forest.
+
+    Raises
+    ------
+    ValueError
+        If `edges` is not such a list, `max_search` is negative, or `engine` is not one of those
+        named or not installed.
+    """
+    check_edges(edges, num_nodes)
+    if max_search < 0:
+        raise ValueError(
+            f"Expected 'max_search' to be at least 0, got {max_search}; 0 gives the fundamental "
+            "cycles, a large number no cap."
+        )
+    engine = _choose(engine, edges, ("numba", "scipy"))
+    if engine == "numba":
+        return _drop_long(_compiled_basis(edges, num_nodes, max_search), max_length)
+    vertices, sizes = _searched_basis(edges.cpu(), num_nodes, max_search)
+    return _drop_long((vertices.to(edges.device), sizes.to(edges.device)), max_length)
+
+
+def minimum_cycle_basis(
+    edges: Tensor, num_nodes: int, *, max_length: int | None = None
+) -> Cycles:
+    """
+    Cycle basis of least total length, for graphs of moderate size.
+
+    Candidates are, for each vertex x, the cycles of two shortest paths from x
+    and one more edge, within the vertices from x on; in the order of length those
+    are kept that are independent over GF(2) of the ones before. This is exact:
+    a cycle with smallest vertex x is a sum of such candidates that are no longer.
+    The shortest cycle basis bounds how long a candidate can be.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically, none twice.
+    num_nodes : int
+        Number of nodes.
+    max_length : int or None, default=None
+        Longer cycles are dropped; what is left need not be a basis.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices of each cycle in cyclic order, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Length of each cycle, ascending among those with the same smallest vertex;
+        smallest vertices ascend.
+
+    Raises
+    ------
+    ValueError
+        If `edges` is not such a list, or the elimination would not fit in memory.
+
+    References
+    ----------
+    .. [1] J. D. Horton. A polynomial-time algorithm to find the shortest cycle
+       basis of a graph. SIAM Journal on Computing, 1987.
+    """
+    check_edges(edges, num_nodes)
+    host = edges.cpu()
+    near, lengths = shortest_cycle_basis(host, num_nodes)
+    if not len(lengths):
+        return near.to(edges.device), lengths.to(edges.device)
+    parent, depth = forest_scipy(host, num_nodes)
+    component = smallest_vertices(host, num_nodes)
+    longest = torch.zeros(num_nodes, dtype=torch.int64)
+    longest.scatter_reduce_(0, component[near[starts(lengths)]], lengths, "amax")
+    chord = chords(host, parent, depth).edge
+    rows = minimum_rows(
+        host.numpy(), num_nodes, chord.numpy(), component.numpy(), longest[component].numpy()
+    )
+    vertices, sizes = _ragged([torch.from_numpy(block) for block in rows])
+    vertices, sizes = _sort_by_root(canonical(vertices, sizes), sizes)
+    return _drop_long((vertices.to(edges.device), sizes.to(edges.device)), max_length)
+
+
+def induced_cycles(
+    edges: Tensor, num_nodes: int, max_length: int, *, limit: int | None = None
+) -> Cycles:
+    """
+    All chordless cycles up to a length.
+
+    Chordless paths grow by one vertex at a time, all at once, from the smallest
+    vertex of the cycle; memory is bounded beside the cycles themselves. Their
+    number can grow exponentially with the length in dense graphs.
+
+    Parameters
+    ----------
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically, none twice.
+    num_nodes : int
+        Number of nodes.
+    max_length : int
+        Length of the longest cycles wanted, at least 3.
+    limit : int or None, default=None
+        Number of cycles beyond which the search stops with an error.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices of each cycle in cyclic order, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Length of each cycle. The cycles are sorted by smallest vertex, length and
+        then lexicographically.
+
+    Raises
+    ------
+    ValueError
+        If `edges` is not such a list, `max_length` is below 3, or there are more than `limit`
+        cycles.
+    """
+    check_edges(edges, num_nodes)
+    if max_length < 3:
+        raise ValueError(
+            f"Expected 'max_length' to be at least 3 (a triangle), got {max_length}; raise it."
+        )
+    arcs = _arcs(edges, num_nodes)
+    found: list[Tensor] = []
+    count = 0
+    pending = [edges.t()]
+    while pending:
+        paths = pending.pop()
+        if len(paths) > 1 and int(arcs[1][paths[:, -1]].sum()) > PATHS:
+            half = len(paths) // 2
+            pending += [paths[half:], paths[:half]]
+            continue
+        closed, growing = _extend(paths, arcs, edges, num_nodes)
+        found.append(closed)
+        count += len(closed)
+        if limit is not None and count > limit:
+            raise ValueError(
+                f"Expected at most 'limit' = {limit} chordless cycles up to length {max_length}, "
+                f"got at least {count}; lower 'max_length', raise 'limit' or use a cycle basis."
+            )
+        if len(growing) and growing.size(1) < max_length:
+            pending.append(growing)
+    vertices, sizes = _ragged(found)
+    return _sort_by_root(vertices, sizes)
+
+
+def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:
+    """Resolve "auto"; complain about what is unknown or not installed."""
+    compiled = importlib.util.find_spec("numba") is not None
+    if engine == "auto":
+        if edges.device.type != "cpu" and edges.size(1) > LARGE and "torch" in known:
+            return "torch"
+        return "numba" if compiled else "scipy"
+    if engine not in known:
+        raise ValueError(f"Expected 'engine' to be one of {('auto', *known)}, got {engine!r}.")
+    if engine == "numba" and not compiled:
+        raise ValueError(
+            "Expected numba to be installed for engine='numba', got no such package; "
+            "pip install numba, or use engine='scipy'."
+        )
+    return engine
+
+
+def _compiled_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
+    """Basis by the compiled engine, on the device of `edges`."""
+    from topox_difflift._cycles_numba import basis
+
+    u, v = edges.cpu().contiguous().numpy()
+    vertices, sizes = basis(u, v, num_nodes, max_search)
+    return torch.from_numpy(vertices).to(edges.device), torch.from_numpy(sizes).to(edges.device)
+
+
+def _searched_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
+    """Shortest cycle basis by arrays, on the host."""
+    parent, depth = forest_scipy(edges, num_nodes)
+    found = chords(edges, parent, depth)
+    by_length = found.size.argsort(stable=True)
+    rank = torch.zeros(edges.size(1), dtype=torch.int64)
+    rank[found.edge[by_length]] = torch.arange(1, len(by_length) + 1)
+    # A path as long as the fundamental one would gain nothing, and none is shorter than 2.
+    asked = torch.nonzero(found.size > 3).squeeze(1)
+    pieces: list[tuple[Tensor, Tensor]] = []
+    sizes = found.size.clone()
+    if len(asked) and max_search:
+        searches = shortest_paths(
+            Adjacency.build(edges.numpy(), rank.numpy(), num_nodes),
+            torch.stack([found.u[asked], found.v[asked]]).numpy(),
+            rank[found.edge[asked]].numpy(),
+            (found.size[asked] - 2).numpy(),
+            max_search,
+        )
+        pieces = [(asked[torch.from_numpy(i)], torch.from_numpy(p)) for i, p in searches]
+    kept = torch.ones(len(sizes), dtype=torch.bool)
+    for which, paths in pieces:
+        sizes[which], kept[which] = paths.size(1), False
+    vertices = torch.empty(int(sizes.sum()), dtype=torch.int64)
+    begin = starts(sizes)
+    for which, paths in pieces:
+        vertices[begin[which, None] + torch.arange(paths.size(1))] = paths
+    index = torch.nonzero(kept).squeeze(1)
+    fundamentals = Chords(*(column[index] for column in found))
+    vertices[take(sizes, index)] = fundamental(fundamentals, parent, depth)
+    return canonical(vertices, sizes), sizes
+
+
+def _arcs(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """First neighbour and degree of each vertex, and all neighbours, ascending."""
+    tail, head = torch.cat([edges, edges.flip(0)], dim=1)
+    degree = torch.bincount(tail, minlength=num_nodes)
+    return starts(degree), degree, head[(tail * num_nodes + head).argsort()]
+
+
+def _extend(
+    paths: Tensor, arcs: tuple[Tensor, Tensor, Tensor], edges: Tensor, num_nodes: int
+) -> tuple[Tensor, Tensor]:
+    """
+    Add each vertex that leaves a path chordless, except for a chord to its start.
+
+    The vertices exceed the first one. Such a chord closes a cycle: it is returned
+    in one of its two directions, the canonical one.
+    """
+    begin, degree, neighbor = arcs
+    last = paths[:, -1]
+    sizes = degree[last]
+    row = owners(sizes)
+    shift = torch.repeat_interleave(begin[last] - starts(sizes), sizes)
+    added = neighbor[shift + torch.arange(len(row), device=edges.device)]
+    fresh = added > paths[row, 0]
+    if paths.size(1) > 2:
+        fresh &= added != paths[row, -2]
+    row, added = row[fresh], added[fresh]
+    for column in range(1, paths.size(1) - 1):
+        apart = edge_ids(paths[row, column], added, edges, num_nodes) < 0
+        row, added = row[apart], added[apart]
+    extended = torch.cat([paths[row], added[:, None]], dim=1)
+    closes = edge_ids(paths[row, 0], added, edges, num_nodes) >= 0
+    return extended[closes & (added > extended[:, 1])], extended[~closes]
+
+
+def _ragged(blocks: list[Tensor]) -> Cycles:
+    """Flatten blocks of cycles; within a block all have the same length."""
+    vertices = torch.cat([block.reshape(-1) for block in blocks])
+    sizes = [torch.full((len(b),), b.size(1), device=b.device) for b in blocks]
+    return vertices, torch.cat(sizes)
+
+
+def _sort_by_root(vertices: Tensor, sizes: Tensor) -> Cycles:
+    """Sort cycles by first vertex and length; equal ones keep their order."""
+    by_length = sizes.argsort(stable=True)
+    first = vertices[starts(sizes)] if len(sizes) else sizes
+    order = by_length[first[by_length].argsort(stable=True)]
+    return vertices[take(sizes, order)], sizes[order]
+
+
+def _drop_long(cycles: Cycles, max_length: int | None) -> Cycles:
+    """Keep the cycles up to a length."""
+    vertices, sizes = cycles
+    if max_length is None:
+        return cycles
+    index = torch.nonzero(sizes <= max_length).squeeze(1)
+    return vertices[take(sizes, index)], sizes[index]
