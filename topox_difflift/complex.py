@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.storage import recursive_apply
 
 from topox_difflift.cells import Rank
+from topox_difflift.laws import faces_of_cells, shape_problems
 from topox_difflift.neighborhoods import (
     Boundary,
     GatedEntries,
@@ -27,13 +26,16 @@ from topox_difflift.neighborhoods import (
     up_entries,
     without_diagonal,
 )
-from topox_difflift.ragged import owners, starts
+from topox_difflift.restriction import graph_ranges, restrict, split_attributes, split_by_graph
 from topox_difflift.sparse import sparse_coo
+from topox_difflift.summary import LiftingSummary, RankSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from toponetx.classes.complex import Complex
 
-__all__ = ["LiftedComplex", "LiftingSummary", "RankSummary", "faces_of_cells"]
+__all__ = ["LiftedComplex"]
 
 _ORIENTED = {"hypergraph": False, "simplicial": True, "cell": True, "combinatorial": False}
 _STORED = (
@@ -45,98 +47,6 @@ _DERIVED = ("incidence", "adjacency", "coadjacency", *_LAPLACIANS)
 _STORED_NAME = re.compile(rf"({'|'.join(_STORED)})_(\d+)")
 _DERIVED_NAME = re.compile(rf"({'|'.join(_DERIVED)})_(\d+)")
 _HYPEREDGES = re.compile(r"(incidence|x|batch)_hyperedges")
-
-
-@dataclass(frozen=True)
-class RankSummary:
-    """
-    What the lifting did at one rank.
-
-    Attributes
-    ----------
-    rank : int
-        The rank.
-    original : int
-        Cells of the input: those with probability exactly 1.
-    candidates : int
-        Cells that the lifting proposed.
-    accepted : int
-        Proposed cells that were accepted.
-    mean_size : float
-        Mean number of vertices of the cells of the accepted complex (nan: no cell).
-    """
-
-    rank: int
-    original: int
-    candidates: int
-    accepted: int
-    mean_size: float
-
-    @property
-    def cells(self) -> int:
-        """Number of cells of the accepted complex."""
-        return self.original + self.accepted
-
-    @property
-    def rejected(self) -> int:
-        """Number of proposed cells that were rejected."""
-        return self.candidates - self.accepted
-
-    @property
-    def acceptance_rate(self) -> float | None:
-        """Share of the proposed cells that were accepted; None without a proposal."""
-        return self.accepted / self.candidates if self.candidates else None
-
-    @property
-    def collapsed(self) -> bool | None:
-        """Whether nothing or everything was accepted; None without a proposal."""
-        return self.accepted in (0, self.candidates) if self.candidates else None
-
-    def __str__(self) -> str:
-        if self.acceptance_rate is None:
-            learned = "none proposed"
-        else:
-            learned = (
-                f"{self.accepted} of {self.candidates} proposed accepted "
-                f"({self.acceptance_rate:.1%})"
-            )
-        return (
-            f"rank {self.rank}: {self.cells} cells, mean size {self.mean_size:.2f}; "
-            f"{self.original} original, {learned}"
-        )
-
-
-@dataclass(frozen=True)
-class LiftingSummary:
-    """
-    What a lifting did, rank by rank.
-
-    Attributes
-    ----------
-    domain : str
-        Topological domain.
-    num_graphs, num_nodes : int
-        Size of the input.
-    ranks : tuple of RankSummary
-        One entry per rank from 1 on.
-    """
-
-    domain: str
-    num_graphs: int
-    num_nodes: int
-    ranks: tuple[RankSummary, ...]
-
-    @property
-    def collapsed(self) -> bool | None:
-        """Whether nothing or everything was accepted; None if nothing was proposed."""
-        candidates = sum(rank.candidates for rank in self.ranks)
-        accepted = sum(rank.accepted for rank in self.ranks)
-        return accepted in (0, candidates) if candidates else None
-
-    def __str__(self) -> str:
-        verdict = {None: "nothing was proposed", True: "collapsed", False: "not collapsed"}
-        head = f"{self.domain} complex of {self.num_graphs} graph(s), {self.num_nodes} nodes"
-        return "\n  ".join([f"{head}: {verdict[self.collapsed]}", *map(str, self.ranks)])
 
 
 class LiftedComplex(Data):
@@ -226,7 +136,7 @@ class LiftedComplex(Data):
         """
         if domain not in _ORIENTED:
             raise ValueError(f"Expected 'domain' to be one of {list(_ORIENTED)}, got {domain!r}.")
-        out = cls()
+        out = LiftedComplex()
         for key, value in _other_attributes(data).items():
             out._store[key] = value
         stored = {"domain": domain, "num_nodes": x_0.size(0), "x_0": x_0, "batch_0": batch_0}
@@ -256,7 +166,7 @@ class LiftedComplex(Data):
 
         Parameters
         ----------
-        complex_ : toponetx.CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
+        complex_ : CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
             The complex. Its cells get the order of its own matrices.
         max_rank : int, optional
             Highest rank of the result; ranks that the complex lacks are empty.
@@ -303,7 +213,10 @@ class LiftedComplex(Data):
             return value
         # PyG's collate lists the values of the single complexes.
         if len(set(value)) != 1:
-            raise ValueError(f"Expected complexes of one domain in a batch, got {sorted(set(value))}.")
+            raise ValueError(
+                f"Expected complexes of one domain in a batch (got {sorted(set(value))}); "
+                "batch each domain by itself."
+            )
         return value[0]
 
     @property
@@ -352,7 +265,7 @@ class LiftedComplex(Data):
 
     def adjacency(self, rank: int, signed: bool = False) -> Tensor:
         """
-        Number of cells of rank + 1 that two cells bound together.
+        Count the cells of the next rank that two cells bound together.
 
         Parameters
         ----------
@@ -375,7 +288,7 @@ class LiftedComplex(Data):
 
     def coadjacency(self, rank: int, signed: bool = False) -> Tensor:
         """
-        Number of faces that two cells share.
+        Count the faces that two cells share.
 
         Parameters
         ----------
@@ -577,10 +490,12 @@ class LiftedComplex(Data):
         return node[order], torch.bincount(cell, minlength=self.num_cells[1])
 
     def _rank(self, rank: int) -> Rank:
-        vertices, sizes = self._members(rank)
         names = ("batch", "mask", "prob", "faces", "orientation", "membership", "x")
-        stored = {name: self._store[f"{name}_{rank}"] for name in names}
-        return Rank(vertices=vertices, sizes=sizes, **stored)
+        return Rank(
+            vertices=self._store[f"cell_index_{rank}"],
+            sizes=self._store[f"cell_size_{rank}"],
+            **{name: self._store[f"{name}_{rank}"] for name in names},
+        )
 
     def accepted(self) -> LiftedComplex:
         """
@@ -599,7 +514,9 @@ class LiftedComplex(Data):
         kept = []
         for r in ranks:
             columns = self._store[f"mask_{r}"] != 0
-            kept.append(_restrict(self._rank(r), rows, columns))
+            vertices, sizes = self._members(r)
+            rank = replace(self._rank(r), vertices=vertices, sizes=sizes)
+            kept.append(restrict(rank, rows, columns))
             rows = columns
         return self._with_ranks(kept)
 
@@ -623,14 +540,14 @@ class LiftedComplex(Data):
             One complex per graph, differentiable.
         """
         n_graphs = _count_graphs(self.batch_0)
-        nodes = _ranges(self.batch_0, n_graphs)
-        others = self._split_attributes(nodes, n_graphs)
+        nodes = graph_ranges(self.batch_0, n_graphs)
+        others = split_attributes(_other_attributes(self), self.batch_0, n_graphs)
         ranks: list[list[Rank]] = [[] for _ in others]
         rows = nodes
         for r in range(1, self.max_rank + 1):
             rank = self._rank(r)
-            columns = _ranges(rank.batch, n_graphs)
-            pieces = _split_rank(rank, nodes, rows, columns)
+            columns = graph_ranges(rank.batch, n_graphs)
+            pieces = split_by_graph(rank, nodes, rows, columns)
             for graph, piece in enumerate(pieces):
                 ranks[graph].append(piece)
             rows = columns
@@ -645,37 +562,6 @@ class LiftedComplex(Data):
             )
             for g, (start, end) in enumerate(nodes)
         ]
-
-    def _split_attributes(
-        self, nodes: list[tuple[int, int]], n_graphs: int
-    ) -> list[dict[str, Any]]:
-        """Share out the attributes of the input graph among the graphs."""
-        carried = _other_attributes(self)
-        edge_index = carried.pop("edge_index", torch.empty(2, 0, dtype=torch.long))
-        graph_of_edge = self.batch_0[edge_index[0]]
-        order = torch.argsort(graph_of_edge, stable=True)
-        edges = [order[start:end] for start, end in _ranges(graph_of_edge[order], n_graphs)]
-        out: list[dict[str, Any]] = []
-        for graph, (start, end) in enumerate(nodes):
-            part = {"edge_index": edge_index[:, edges[graph]] - start}
-            level = {"node": slice(start, end), "edge": edges[graph], "graph": [graph]}
-            for key, value in carried.items():
-                if key not in ("batch", "ptr"):
-                    where = self._level(key, value, edge_index.size(1), n_graphs)
-                    part[key] = value if where is None else _take(value, level[where])
-            if "edge_index" not in self._store:
-                del part["edge_index"]
-            out.append(part)
-        return out
-
-    def _level(self, key: str, value: Any, n_edges: int, n_graphs: int) -> str | None:
-        """Tell whether an attribute belongs to nodes, edges, graphs or to none."""
-        if n_graphs == 1 or not (isinstance(value, Tensor | list) and _length(value) is not None):
-            return None
-        sizes = {"node": self.num_cells[0], "graph": n_graphs, "edge": n_edges}
-        if key.startswith("edge"):
-            sizes = {"edge": n_edges, **sizes}
-        return next((where for where, size in sizes.items() if _length(value) == size), None)
 
     def summary(self) -> LiftingSummary:
         """
@@ -736,9 +622,10 @@ class LiftedComplex(Data):
         warnings.warn(problem, stacklevel=2)
         return False
 
-    def _problems(self) -> Iterable[str]:
+    def _problems(self) -> Iterator[str]:
         for r in range(1, self.max_rank + 1):
-            yield from _shape_problems(self._rank(r), r, self.num_cells[r - 1])
+            yield from shape_problems(self._rank(r), r, self.num_cells[r - 1])
+        # The caller stops at the first problem: from here on the shapes are right.
         final = self.accepted()
         for r in range(1, self.max_rank + 1):
             stored = final._boundary(r)
@@ -936,85 +823,6 @@ class LiftedComplex(Data):
         return f"{name}({', '.join([*parts, *_other_attributes(self)])})"
 
 
-def faces_of_cells(
-    domain: str, rank: int, cells: Sequence[tuple[int, ...]], lower: Sequence[tuple[int, ...]]
-) -> tuple[Tensor, Tensor]:
-    """
-    Boundary of cells given by their vertices, computed cell by cell.
-
-    Meant for import and for checks; a lifting has its own, vectorised way.
-
-    Parameters
-    ----------
-    domain : {"hypergraph", "simplicial", "cell", "combinatorial"}
-        Kind of the complex.
-    rank : int
-        Rank of the cells.
-    cells, lower : sequence of tuple of int
-        The cells of this rank and of the rank below.
-
-    Returns
-    -------
-    faces : torch.Tensor, shape = (2, nnz), int64
-        Pairs (face, cell), sorted by face, then by cell.
-    orientation : torch.Tensor, shape = (nnz,), float64
-        Sign of each pair.
-
-    Raises
-    ------
-    ValueError
-        If a face of a cell is not among the cells of the rank below.
-    """
-    position = {face: row for row, face in enumerate(lower)}
-    signed_faces = _FACES[domain](rank, lower)
-    entries = []
-    for column, cell in enumerate(cells):
-        for face, sign in signed_faces(cell):
-            if face not in position:
-                raise ValueError(
-                    f"Expected every face of the {rank}-cell {cell} to be present, but "
-                    f"{face} is no cell of rank {rank - 1}; add it, or drop the cell."
-                )
-            entries.append((position[face], column, sign))
-    table = torch.tensor(sorted(entries), dtype=torch.long).reshape(-1, 3)
-    return table[:, :2].T.contiguous(), table[:, 2].double()
-
-
-_Faces = Callable[[tuple[int, ...]], Iterable[tuple[tuple[int, ...], int]]]
-
-
-def _simplex_faces(rank: int, lower: Sequence[tuple[int, ...]]) -> _Faces:
-    return lambda cell: [(cell[:i] + cell[i + 1 :], (-1) ** i) for i in range(len(cell))]
-
-
-def _cycle_faces(rank: int, lower: Sequence[tuple[int, ...]]) -> _Faces:
-    if rank == 1:
-        return _simplex_faces(rank, lower)
-    return lambda cell: [
-        ((min(u, v), max(u, v)), 1 if u < v else -1) for u, v in pairwise((*cell, cell[0]))
-    ]
-
-
-def _subset_faces(rank: int, lower: Sequence[tuple[int, ...]]) -> _Faces:
-    by_first_vertex = defaultdict(list)
-    for face in lower:
-        by_first_vertex[face[0]].append(face)
-
-    def faces(cell: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
-        inside = set(cell)
-        return [(f, 1) for v in cell for f in by_first_vertex[v] if inside.issuperset(f)]
-
-    return faces
-
-
-_FACES = {
-    "hypergraph": _subset_faces,
-    "simplicial": _simplex_faces,
-    "cell": _cycle_faces,
-    "combinatorial": _subset_faces,
-}
-
-
 def _other_attributes(data: Data | Mapping[str, Any] | None) -> dict[str, Any]:
     """Whatever a graph carries beside the complex."""
     if data is None:
@@ -1041,93 +849,3 @@ def _count_graphs(batch: Tensor) -> int:
 
 def _count_proposed(rank: Rank, n_graphs: int) -> Tensor:
     return torch.bincount(rank.batch[rank.prob.detach() < 1], minlength=n_graphs)
-
-
-def _restrict(rank: Rank, rows: Tensor, columns: Tensor) -> Rank:
-    """Keep some cells and some faces of a rank, given as boolean tensors."""
-    new_row, new_column = rows.cumsum(0) - 1, columns.cumsum(0) - 1
-    row, column = rank.faces
-    entries = (rows[row] & columns[column] & (rank.membership != 0)).nonzero().squeeze(1)
-    cells = columns.nonzero().squeeze(1)
-    return Rank(
-        vertices=rank.vertices[columns[owners(rank.sizes)]],
-        sizes=rank.sizes[cells],
-        batch=rank.batch[cells],
-        mask=rank.mask[cells],
-        prob=rank.prob[cells],
-        faces=torch.stack([new_row[row[entries]], new_column[column[entries]]]),
-        orientation=rank.orientation[entries],
-        membership=rank.membership[entries],
-        x=rank.x[cells],
-    )
-
-
-def _ranges(batch: Tensor, n_graphs: int) -> list[tuple[int, int]]:
-    """First and last position of each graph in an ascending batch vector."""
-    graphs = torch.arange(n_graphs + 1, dtype=batch.dtype, device=batch.device)
-    return list(pairwise(torch.searchsorted(batch.contiguous(), graphs).tolist()))
-
-
-def _split_rank(
-    rank: Rank,
-    nodes: list[tuple[int, int]],
-    rows: list[tuple[int, int]],
-    columns: list[tuple[int, int]],
-) -> list[Rank]:
-    """Cut a rank into graphs; everything of a graph is contiguous."""
-    first_member = torch.cat([starts(rank.sizes), rank.sizes.sum().reshape(1)]).tolist()
-    row_ends = torch.tensor([0] + [end for _, end in rows], device=rank.faces.device)
-    entry = torch.searchsorted(rank.faces[0].contiguous(), row_ends).tolist()
-    pieces = []
-    for graph, (start, end) in enumerate(columns):
-        entries = slice(entry[graph], entry[graph + 1])
-        offset = rank.faces.new_tensor([[rows[graph][0]], [start]])
-        members = slice(first_member[start], first_member[end])
-        pieces.append(
-            Rank(
-                vertices=rank.vertices[members] - nodes[graph][0],
-                sizes=rank.sizes[start:end],
-                batch=torch.zeros_like(rank.batch[start:end]),
-                mask=rank.mask[start:end],
-                prob=rank.prob[start:end],
-                faces=rank.faces[:, entries] - offset,
-                orientation=rank.orientation[entries],
-                membership=rank.membership[entries],
-                x=rank.x[start:end],
-            )
-        )
-    return pieces
-
-
-def _length(value: Tensor | list[Any]) -> int | None:
-    if isinstance(value, Tensor):
-        return value.size(0) if value.dim() and value.layout == torch.strided else None
-    return len(value)
-
-
-def _take(value: Tensor | list[Any], where: slice | Tensor | list[int]) -> Any:
-    if isinstance(value, Tensor):
-        return value[where]
-    if isinstance(where, slice):
-        return value[where]
-    return [value[int(i)] for i in where]
-
-
-def _shape_problems(rank: Rank, r: int, n_lower: int) -> Iterable[str]:
-    """What is wrong with the tensors of a rank, before its cells are looked at."""
-    n_cells, nnz = rank.batch.numel(), rank.faces.size(1)
-    for name, value in (("mask", rank.mask), ("prob", rank.prob), ("x", rank.x)):
-        if value.size(0) != n_cells:
-            yield f"Expected '{name}_{r}' to hold {n_cells} values (got {value.size(0)})."
-    for name, value in (("orientation", rank.orientation), ("membership", rank.membership)):
-        if value.size(0) != nnz:
-            yield f"Expected '{name}_{r}' to hold {nnz} values (got {value.size(0)})."
-    if bool((rank.batch.diff() < 0).any()):
-        yield f"Expected 'batch_{r}' to be ascending."
-    if bool(((rank.mask != 0) & (rank.mask != 1)).any()):
-        yield f"Expected 'mask_{r}' to hold zeros and ones only."
-    if nnz and (int(rank.faces[0].max()) >= n_lower or int(rank.faces[1].max()) >= n_cells):
-        yield f"Expected 'faces_{r}' to index {n_lower} faces and {n_cells} cells."
-    key = rank.faces[0] * max(n_cells, 1) + rank.faces[1]
-    if bool((key.diff() <= 0).any()):
-        yield f"Expected 'faces_{r}' to be sorted by face, then by cell, without duplicates."

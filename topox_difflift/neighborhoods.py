@@ -370,6 +370,4 @@ def magnitude(entries: GatedEntries) -> GatedEntries:
     sign = entries.values.detach().sign()
     sign = torch.where(sign == 0, entries.ungated.sign(), sign)
     sign = torch.where(sign == 0, torch.ones_like(sign), sign)
-    return GatedEntries(
-        entries.index, entries.values * sign, entries.ungated.abs(), entries.size
-    )
+    return GatedEntries(entries.index, entries.values * sign, entries.ungated.abs(), entries.size)

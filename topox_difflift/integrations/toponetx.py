@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from toponetx import CellComplex, ColoredHyperGraph, CombinatorialComplex, SimplicialComplex
-from toponetx.classes.complex import Complex
 from torch import Tensor
 
 from topox_difflift.cells import Rank
-from topox_difflift.complex import faces_of_cells
+from topox_difflift.laws import faces_of_cells
 
 if TYPE_CHECKING:
+    from toponetx.classes.complex import Complex
+
     from topox_difflift.complex import LiftedComplex
 
 __all__ = [
@@ -193,13 +194,15 @@ _EXPORT: dict[str, Callable[[LiftedComplex], Complex]] = {
 _Described = tuple[tuple[Hashable, ...], Mapping[Hashable, Any]]
 
 
-def import_complex(complex_: Complex, max_rank: int | None = None) -> tuple[Tensor, list[Rank], str]:
+def import_complex(
+    complex_: Complex, max_rank: int | None = None
+) -> tuple[Tensor, list[Rank], str]:
     """
     Read a TopoNetX complex in the order of its own matrices.
 
     Parameters
     ----------
-    complex_ : toponetx.CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
+    complex_ : CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
         The complex.
     max_rank : int, optional
         Highest rank to read; ranks that the complex lacks are empty.
@@ -220,13 +223,12 @@ def import_complex(complex_: Complex, max_rank: int | None = None) -> tuple[Tens
     ValueError
         If a colored hypergraph has hyperedges of several ranks.
     """
-    for cls, domain, read in _IMPORT:
-        if isinstance(complex_, cls):
-            described = read(complex_)
-            break
-    else:
+    match = next(((name, read) for cls, name, read in _IMPORT if isinstance(complex_, cls)), None)
+    if match is None:
         names = [cls.__name__ for cls, _, _ in _IMPORT]
         raise TypeError(f"Expected 'complex_' to be one of {names}, got {type(complex_).__name__}.")
+    domain, read = match
+    described = read(complex_)
     if domain == "hypergraph" and len(described) > 2:
         raise ValueError(
             f"Expected hyperedges of rank 1 only, got ranks up to {len(described) - 1}; "
@@ -293,7 +295,8 @@ def _features(described: Sequence[_Described]) -> Tensor:
 def _read_cell(complex_: CellComplex) -> list[list[_Described]]:
     # The ranks of a cell complex are always three; nodes and edges are sorted.
     nodes = [((node,), complex_.nodes[node]) for node in sorted(complex_.nodes)]
-    edges = [(edge, complex_.edges[edge]) for edge in sorted(tuple(sorted(e)) for e in complex_.edges)]
+    pairs = sorted(tuple(sorted(edge)) for edge in complex_.edges)
+    edges = [(pair, complex_.edges[pair]) for pair in pairs]
     cells = [(cell.elements, cell._attributes) for cell in complex_.cells]
     return [nodes, edges, cells]
 
