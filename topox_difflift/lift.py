@@ -14,6 +14,7 @@ from torch_geometric.transforms import BaseTransform
 
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import straight_through
+from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.encoders import ENCODERS
@@ -124,18 +125,22 @@ class DiffLift(torch.nn.Module, BaseTransform):
         rescue: bool = False,
     ) -> None:
         super().__init__()
-        _one_of("rejected", rejected, ("keep", "drop"))
-        _one_of("memberships", memberships, ("kernel", "hard"))
-        _one_of("aggregation", aggregation, AGGREGATIONS)
-        _at_least("hidden_channels", hidden_channels, 1)
-        _at_least("k_min", k_min, 1)
+        check_one_of("rejected", rejected, ("keep", "drop"))
+        check_one_of("memberships", memberships, ("kernel", "hard"))
+        check_one_of("aggregation", aggregation, AGGREGATIONS)
+        check_at_least("hidden_channels", hidden_channels, 1)
+        check_at_least("k_min", k_min, 1)
+        check_at_least("k_max", k_max, k_min, "the value of k_min")
+        check_flag("dispersion", dispersion)
+        check_flag("rescue", rescue)
         if in_channels != -1:
-            _at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
+            check_at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
         if cell_budget is not None:
-            _at_least("cell_budget", cell_budget, 1, "or None for no bound")
-        if k_max < k_min:
+            check_at_least("cell_budget", cell_budget, 1, "or None for no bound")
+        if not isinstance(generator, torch.Generator | None):
             raise ValueError(
-                f"Expected 'k_max' to be at least k_min={k_min} (got {k_max}); raise k_max"
+                f"Expected 'generator' to be a torch.Generator or None (got {generator!r}); "
+                "a seed goes in as torch.Generator().manual_seed(seed)"
             )
         self.domain = _build("domain", domain, DOMAINS, Domain)
         self.max_rank = self._checked_rank(max_rank)
@@ -143,7 +148,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if isinstance(encoder, torch.nn.Module):
             self.encoder, width = encoder, -1
         else:
-            _one_of("encoder", encoder, tuple(ENCODERS))
+            check_one_of("encoder", encoder, tuple(ENCODERS), ", or a torch.nn.Module")
             self.encoder = ENCODERS[encoder](in_channels, hidden_channels)
             width = hidden_channels
         self.rejected, self.memberships = rejected, memberships
@@ -170,7 +175,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _checked_rank(self, max_rank: int | None) -> int:
         if max_rank is None:
             return self.domain.default_rank
-        if not 1 <= max_rank <= self.domain.highest_rank:
+        check_at_least("max_rank", max_rank, 1)
+        if max_rank > self.domain.highest_rank:
             raise ValueError(
                 f"Expected 'max_rank' to be from 1 to {self.domain.highest_rank} for "
                 f"{self.domain!r} (got {max_rank})"
@@ -178,10 +184,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
         return max_rank
 
     def _checked_neighborhoods(self, names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-        if isinstance(names, str):
-            raise ValueError(f"Expected 'neighborhoods' to be a list of names (got {names!r})")
+        if not isinstance(names, tuple | list):
+            raise ValueError(
+                f"Expected 'neighborhoods' to be a list of names such as ['adjacency_1'] "
+                f"(got {names!r})"
+            )
         for name in names:
-            match = re.fullmatch(rf"({'|'.join(NEIGHBORHOODS)})_(\d+)", name)
+            match = re.fullmatch(rf"({'|'.join(NEIGHBORHOODS)})_(\d+)", str(name))
             if not match or int(match[2]) > self.max_rank:
                 raise ValueError(
                     f"Expected 'neighborhoods' to hold names such as 'adjacency_1', one of "
@@ -249,7 +258,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             raise ValueError(
                 f"Expected 'encoder' {name} to return embeddings of shape ({len(graph.x)}, d) (got {got})"
             )
-        _check_finite(z, f"encoder {name}", "embedding", "node")
+        check_finite(z, f"encoder {name}", "embedding", "node")
         return z
 
     def _add_rank(
@@ -270,7 +279,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             )
         candidates = self.domain.propose(skeleton, rank, nearest)
         logits = self.scorers[str(rank)](z, candidates)
-        _check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
+        check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
         if self.cell_budget is not None:
             kept = _most_probable(_preference(logits, candidates), candidates.batch, self.cell_budget)
             candidates, logits = candidates.select(kept), logits[kept]
@@ -323,17 +332,6 @@ class DiffLift(torch.nn.Module, BaseTransform):
         )
 
 
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"Expected '{name}' to be one of {', '.join(allowed)} (got {value!r})")
-
-
-def _at_least(name: str, value: int, least: int, hint: str = "") -> None:
-    if not isinstance(value, int) or value < least:
-        hint = f", {hint}" if hint else ""
-        raise ValueError(f"Expected '{name}' to be an integer of at least {least}{hint} (got {value!r})")
-
-
 def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:
     """Return an instance of `kind`: `value` itself, or a new one of the named class."""
     if isinstance(value, kind):
@@ -344,17 +342,6 @@ def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:
             f"{kind.__name__} (got {value!r})"
         )
     return registry[value]()
-
-
-def _check_finite(values: Tensor, culprit: str, what: str, row: str) -> None:
-    if bool(torch.isfinite(values.detach()).all()):
-        return
-    bad = ~torch.isfinite(values.detach()).view(len(values), -1).all(1)
-    raise FloatingPointError(
-        f"{culprit} gave {int(bad.sum())} of {len(values)} {row}s a NaN or infinite {what} "
-        f"(first at {row} {int(bad.nonzero()[0])}); lower the learning rate, clip gradients, or "
-        "look for NaN parameters"
-    )
 
 
 def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:

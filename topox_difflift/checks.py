@@ -1,0 +1,107 @@
+"""Checks of arguments and values, with messages that name the culprit and the remedy."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_at_least", "check_finite", "check_flag", "check_one_of"]
+
+
+def check_one_of(name: str, value: object, allowed: tuple[str, ...], hint: str = "") -> None:
+    """
+    Check that a value is one of several names.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        Its value.
+    allowed : tuple of str
+        The names.
+    hint : str, optional
+        What else would do.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"Expected '{name}' to be one of {', '.join(allowed)}{hint} (got {value!r})")
+
+
+def check_at_least(name: str, value: object, least: int, hint: str = "") -> None:
+    """
+    Check that a value is an integer, and not too small.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        Its value.
+    least : int
+        Smallest value allowed.
+    hint : str, optional
+        What else would do, or why.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    # A bool is an integer to Python, but nobody means one here.
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        hint = f", {hint}" if hint else ""
+        raise ValueError(f"Expected '{name}' to be an integer of at least {least}{hint} (got {value!r})")
+
+
+def check_flag(name: str, value: object) -> None:
+    """
+    Check that a value is True or False.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
+
+
+def check_finite(values: Tensor, culprit: str, what: str, row: str) -> None:
+    """
+    Check that what a part of a lifting computed is finite.
+
+    Parameters
+    ----------
+    values : torch.Tensor, shape = (n,) or (n, channels)
+        What it computed.
+    culprit, what, row : str
+        Names of the part, of a value, and of what a row stands for.
+
+    Raises
+    ------
+    FloatingPointError
+        If a value is NaN or infinite.
+    """
+    finite = torch.isfinite(values.detach())
+    if bool(finite.all()):
+        return
+    bad = ~finite.view(len(values), -1).all(1)
+    raise FloatingPointError(
+        f"{culprit} gave {int(bad.sum())} of {len(values)} {row}s a NaN or infinite {what} "
+        f"(first at {row} {int(bad.nonzero()[0])}); lower the learning rate, clip gradients, or "
+        "look for NaN parameters"
+    )
