@@ -31,7 +31,9 @@ def check_one_of(name: str, value: object, allowed: tuple[str, ...], hint: str =
         If it is not.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"Expected '{name}' to be one of {', '.join(allowed)}{hint} (got {value!r})")
+        raise ValueError(
+            f"Expected '{name}' to be one of {', '.join(allowed)}{hint} (got {value!r})"
+        )
 
 
 def check_at_least(name: str, value: object, least: int, hint: str = "") -> None:
@@ -57,7 +59,9 @@ def check_at_least(name: str, value: object, least: int, hint: str = "") -> None
     # A bool is an integer to Python, but nobody means one here.
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         hint = f", {hint}" if hint else ""
-        raise ValueError(f"Expected '{name}' to be an integer of at least {least}{hint} (got {value!r})")
+        raise ValueError(
+            f"Expected '{name}' to be an integer of at least {least}{hint} (got {value!r})"
+        )
 
 
 def check_flag(name: str, value: object) -> None:

@@ -69,7 +69,8 @@ def as_data(graph: object) -> Data:
     if not isinstance(graph, nx.Graph):
         raise TypeError(
             "Expected 'data' to be a torch_geometric.data.Data or Batch or a networkx.Graph "
-            f"(got {type(graph).__name__})"
+            f"(got {type(graph).__name__}); of several graphs make a batch with "
+            "Batch.from_data_list, of a HeteroData one graph with to_homogeneous()"
         )
     missing = [node for node, x in graph.nodes(data="x") if x is None]
     if missing or graph.number_of_nodes() == 0:
@@ -81,15 +82,30 @@ def as_data(graph: object) -> Data:
     # networkx keeps nodes in insertion order; a bare copy leaves other attributes, which PyG
     # could not stack if only some nodes have them, with the caller.
     bare = nx.Graph()
-    bare.add_nodes_from((node, {"x": _as_row(x)}) for node, x in graph.nodes(data="x"))
+    bare.add_nodes_from(graph)
     bare.add_edges_from(graph.edges())
     data = from_networkx(bare)
-    data.x = data.x.to(torch.get_default_dtype())
+    data.x = torch.stack(_rows(graph))
     return data
 
 
-def _as_row(x: object) -> list[float]:
-    return torch.as_tensor(x).reshape(-1).tolist()
+def _rows(graph: nx.Graph) -> list[Tensor]:
+    """Features of the nodes of a networkx graph, in its order."""
+    rows, dtype = [], torch.get_default_dtype()
+    for node, x in graph.nodes(data="x"):
+        try:
+            rows.append(torch.as_tensor(x, dtype=dtype).reshape(-1))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"Expected attribute 'x' of node {node!r} to be numbers (got {x!r}); encode "
+                "categories, for instance as one-hot lists"
+            ) from error
+        if len(rows[-1]) != len(rows[0]):
+            raise ValueError(
+                f"Expected attribute 'x' of node {node!r} to hold {len(rows[0])} numbers, as that "
+                f"of the first node (got {len(rows[-1])}); pad the shorter ones"
+            )
+    return rows
 
 
 def check_graph(data: Data) -> Graph:
@@ -141,12 +157,15 @@ def _check_features(data: Data) -> Tensor:
             f"Expected 'x' to be floating point (got {x.dtype}); numbers: data.x.float(), "
             "categories: torch.nn.functional.one_hot or an embedding"
         )
-    if len(x) == 0:
-        raise ValueError("Expected a graph with at least one node (got 'x' with 0 rows)")
+    if x.numel() == 0:
+        raise ValueError(
+            f"Expected 'x' to have at least one node and one channel (got shape {tuple(x.shape)}); "
+            "leave empty graphs out, and give nodes without features a constant one"
+        )
     if "num_nodes" in data and data.num_nodes != len(x):
         raise ValueError(
             f"Expected 'x' to hold one row for each of the {data.num_nodes} nodes "
-            f"(got {len(x)} rows)"
+            f"(got {len(x)} rows); correct 'num_nodes' or 'x'"
         )
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x)).any(1).sum())
@@ -167,7 +186,7 @@ def _check_batch(data: Data, num_nodes: int) -> tuple[Tensor, int]:
     if batch.shape != (num_nodes,):
         raise ValueError(
             f"Expected 'batch' to hold one graph index for each of the {num_nodes} nodes "
-            f"(got shape {tuple(batch.shape)})"
+            f"(got shape {tuple(batch.shape)}); Batch.from_data_list makes it"
         )
     step = batch.diff()
     if bool((step < 0).any()):
@@ -200,10 +219,11 @@ def _check_edges(data: Data, num_nodes: int, batch: Tensor) -> Tensor:
             f"Expected 'edge_index' to be int64 (got {edge_index.dtype}); edge_index.long()"
         )
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        hint = "; edge_index.t().contiguous()" if edge_index.shape[-1:] == (2,) else ""
+        flipped = edge_index.dim() == 2 and edge_index.size(1) == 2
+        remedy = "edge_index.t().contiguous()" if flipped else "one row of sources, one of targets"
         raise ValueError(
             f"Expected 'edge_index' to have shape (2, n_edges) "
-            f"(got shape {tuple(edge_index.shape)}){hint}"
+            f"(got shape {tuple(edge_index.shape)}); {remedy}"
         )
     if edge_index.numel() == 0:
         return edge_index
@@ -211,13 +231,14 @@ def _check_edges(data: Data, num_nodes: int, batch: Tensor) -> Tensor:
     if low < 0 or high >= num_nodes:
         raise ValueError(
             f"Expected 'edge_index' to name nodes 0 to {num_nodes - 1} "
-            f"(got values from {low} to {high}); 'x' has {num_nodes} rows"
+            f"(got values from {low} to {high}), since 'x' has {num_nodes} rows; number the nodes "
+            "from 0, and give every node features"
         )
     across = int((batch[edge_index[0]] != batch[edge_index[1]]).sum())
     if across:
         raise ValueError(
             "Expected every edge of 'edge_index' to join nodes of one graph of 'batch' "
-            f"(got {across} edges between graphs)"
+            f"(got {across} edges between graphs); drop those edges, or put the nodes in one graph"
         )
     return edge_index
 
@@ -226,11 +247,16 @@ def _check_edge_features(data: Data, edge_index: Tensor) -> Tensor | None:
     edge_attr = data.edge_attr
     if edge_attr is None:
         return None
-    if not isinstance(edge_attr, Tensor) or edge_attr.size(0) != edge_index.size(1):
-        got = tuple(edge_attr.shape) if isinstance(edge_attr, Tensor) else type(edge_attr).__name__
+    n_arcs = edge_index.size(1)
+    shape = tuple(edge_attr.shape) if isinstance(edge_attr, Tensor) else type(edge_attr).__name__
+    if shape[:1] != (n_arcs,) or len(shape) > 2:
         raise ValueError(
-            f"Expected 'edge_attr' to hold one row for each of the {edge_index.size(1)} columns "
-            f"of 'edge_index' (got {got})"
+            f"Expected 'edge_attr' to have shape ({n_arcs}, channels), one row for each column of "
+            f"'edge_index' (got {shape}); give both directions of an edge a row, or set it to None"
+        )
+    if not bool(torch.isfinite(edge_attr).all()):
+        raise ValueError(
+            "Expected 'edge_attr' to be finite (got NaN or infinity); torch.nan_to_num(edge_attr)"
         )
     return edge_attr.unsqueeze(-1) if edge_attr.dim() == 1 else edge_attr
 
