@@ -203,14 +203,14 @@ def test_empty_patterns():
     entries = empty_entries(3, torch.ones(1))
     assert dense(entries.matrix()).shape == (3, 3)
     assert dense(add_entries(entries, entries).matrix()).shape == (3, 3)
-    assert dense(without_diagonal(magnitude(entries)).matrix()).shape == (3, 3)
+    assert dense(without_diagonal(magnitude(entries, entries)).matrix()).shape == (3, 3)
 
 
 def test_magnitude_takes_the_sign_of_all_candidates_where_the_value_vanishes():
     values = torch.tensor([-2.0, 0.0, 0.0, 3.0], requires_grad=True)
-    ungated = torch.tensor([1.0, -1.0, 0.0, 3.0])
     index = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]])
-    out = magnitude(GatedEntries(index, values, ungated, 2)).values
+    candidates = GatedEntries(index, torch.tensor([1.0, -1.0, 0.0, 3.0]), 2)
+    out = magnitude(GatedEntries(index, values, 2), candidates).values
     assert out.tolist() == [2, 0, 0, 3]
     out.sum().backward()
     assert values.grad.tolist() == [-1, -1, 1, 1]

@@ -19,6 +19,7 @@ from topox_difflift.laws import faces_of_cells, shape_problems
 from topox_difflift.neighborhoods import (
     Boundary,
     GatedEntries,
+    IncidencePattern,
     add_entries,
     down_entries,
     empty_entries,
@@ -403,32 +404,39 @@ class LiftedComplex(Data):
 
     def _laplacian(self, kind: str, rank: int, signed: bool) -> Tensor:
         oriented = _ORIENTED[self.domain]
-        if kind == "up_laplacian":
-            entries = self._up_entries(rank, oriented)
-        elif kind == "down_laplacian":
-            entries = self._down_entries(rank, oriented)
-        else:
-            entries = add_entries(
-                self._up_entries(rank, oriented), self._down_entries(rank, oriented)
-            )
-        return (magnitude(entries) if oriented and not signed else entries).matrix()
+        entries = self._laplacian_entries(kind, rank, oriented)
+        if oriented and not signed:
+            entries = magnitude(entries, self._laplacian_entries(kind, rank, True, gated=False))
+        return entries.matrix()
 
-    def _up_entries(self, rank: int, signed: bool) -> GatedEntries:
+    def _laplacian_entries(
+        self, kind: str, rank: int, signed: bool, gated: bool = True
+    ) -> GatedEntries:
+        if kind == "up_laplacian":
+            return self._up_entries(rank, signed, gated)
+        if kind == "down_laplacian":
+            return self._down_entries(rank, signed, gated)
+        up = self._up_entries(rank, signed, gated)
+        return add_entries(up, self._down_entries(rank, signed, gated))
+
+    def _up_entries(self, rank: int, signed: bool, gated: bool = True) -> GatedEntries:
         if rank == self.max_rank:
             return empty_entries(self.num_cells[rank], self._ones(0))
-        return up_entries(self._boundary(rank + 1), signed)
+        boundary = self._boundary(rank + 1)
+        return up_entries(boundary if gated else boundary.ungated(), signed)
 
-    def _down_entries(self, rank: int, signed: bool) -> GatedEntries:
+    def _down_entries(self, rank: int, signed: bool, gated: bool = True) -> GatedEntries:
         if rank == 0:
             return empty_entries(self.num_cells[0], self._ones(0))
-        return down_entries(self._boundary(rank), signed)
+        boundary = self._boundary(rank)
+        return down_entries(boundary if gated else boundary.ungated(), signed)
 
     def _boundary(self, rank: int) -> Boundary:
         def build() -> Boundary:
+            size = self.num_cells[rank - 1], self.num_cells[rank]
             mask = self._store[f"mask_{rank}"]
             return Boundary(
-                faces=self._store[f"faces_{rank}"],
-                size=(self.num_cells[rank - 1], self.num_cells[rank]),
+                pattern=IncidencePattern(self._store[f"faces_{rank}"], size),
                 orientation=self._store[f"orientation_{rank}"].to(mask.dtype),
                 membership=self._store[f"membership_{rank}"],
                 mask=mask,
@@ -634,7 +642,7 @@ class LiftedComplex(Data):
             except ValueError as error:
                 yield str(error)
                 return
-            if not torch.equal(faces, stored.faces.cpu()):
+            if not torch.equal(faces, stored.pattern.faces.cpu()):
                 yield f"Expected 'faces_{r}' to hold exactly the faces of the {r}-cells."
             elif not torch.equal(signs, stored.orientation.detach().cpu().double()):
                 yield f"Expected 'orientation_{r}' to be induced by the order of the vertices."

@@ -26,11 +26,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from topox_difflift.ragged import owners, starts
 from topox_difflift.sparse import sparse_coo
 
 __all__ = [
     "Boundary",
     "GatedEntries",
+    "IncidencePattern",
     "PairPattern",
     "add_entries",
     "down_entries",
@@ -81,18 +83,16 @@ class PairPattern:
             The pattern of the product.
         """
         sizes = torch.bincount(group, minlength=n_groups)
-        partners = sizes[group]
-        left = torch.arange(group.numel(), device=group.device).repeat_interleave(partners)
-        # Where the pairs of an entry start, and where the entries of its group start.
-        first_pair = partners.cumsum(0) - partners
-        first_entry = (sizes.cumsum(0) - sizes)[group]
-        steps = torch.arange(left.numel(), device=group.device)
-        right = steps + (first_entry - first_pair)[left]
-        key, order = (item[left] * n_items + item[right]).sort()
-        unique, slot = torch.unique_consecutive(key, return_inverse=True)
-        rows = torch.div(unique, max(n_items, 1), rounding_mode="floor")
-        index = torch.stack([rows, unique - rows * n_items])
-        return cls(index, left[order], right[order], slot)
+        partners = sizes.index_select(0, group)
+        left = owners(partners)
+        # From the position of a pair to that of its second entry.
+        shift = starts(sizes).index_select(0, group) - starts(partners)
+        right = torch.arange(left.numel(), device=left.device) + shift.index_select(0, left)
+        key = item.index_select(0, left) * n_items + item.index_select(0, right)
+        key, order = key.sort()
+        key, rank = torch.unique_consecutive(key, return_inverse=True)
+        slot = torch.empty_like(rank).scatter_(0, order, rank)
+        return cls(_unpack(key, n_items), left, right, slot)
 
     def total(self, values: Tensor) -> Tensor:
         """
@@ -110,6 +110,61 @@ class PairPattern:
         """
         return values.new_zeros(self.index.size(1)).index_add(0, self.slot, values)
 
+    def products(self, weights: Tensor) -> Tensor:
+        """
+        Multiply the weights of the two entries of each pair.
+
+        Parameters
+        ----------
+        weights : torch.Tensor, shape = (nnz of the incidence,)
+            Weight of each incidence entry.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_pairs,)
+            Product of each pair.
+        """
+        return weights.index_select(0, self.left) * weights.index_select(0, self.right)
+
+
+def _unpack(key: Tensor, n_columns: int) -> Tensor:
+    """Row and column of keys ``row * n_columns + column``."""
+    rows = torch.div(key, max(n_columns, 1), rounding_mode="floor")
+    return torch.stack([rows, key - rows * n_columns])
+
+
+@dataclass(frozen=True)
+class IncidencePattern:
+    """
+    Which faces bound which cells.
+
+    Attributes
+    ----------
+    faces : torch.Tensor, shape = (2, nnz), int64
+        Pairs (face, cell), sorted by face, then by cell.
+    size : tuple of int
+        Number of faces and of cells.
+    """
+
+    faces: Tensor
+    size: tuple[int, int]
+
+    @cached_property
+    def by_cell(self) -> Tensor:
+        """Order that sorts the entries by cell."""
+        return torch.argsort(self.faces[1], stable=True)
+
+    @cached_property
+    def up_pairs(self) -> PairPattern:
+        """Pairs of faces of a common cell; they refer to the entries in the order `by_cell`."""
+        faces, cells = self.faces.index_select(1, self.by_cell)
+        return PairPattern.of(cells, faces, self.size[1], self.size[0])
+
+    @cached_property
+    def down_pairs(self) -> PairPattern:
+        """Pairs of cells with a common face."""
+        return PairPattern.of(self.faces[0], self.faces[1], *self.size)
+
 
 @dataclass(frozen=True)
 class Boundary:
@@ -118,21 +173,30 @@ class Boundary:
 
     Attributes
     ----------
-    faces : torch.Tensor, shape = (2, nnz), int64
-        Pairs (face, cell), sorted by face, then by cell.
-    size : tuple of int
-        Number of faces and of cells.
+    pattern : IncidencePattern
+        Which faces bound which cells.
     orientation, membership : torch.Tensor, shape = (nnz,)
         Sign and straight-through weight of each pair.
     mask : torch.Tensor, shape = (n_cells,)
         Gate of each cell.
     """
 
-    faces: Tensor
-    size: tuple[int, int]
+    pattern: IncidencePattern
     orientation: Tensor
     membership: Tensor
     mask: Tensor
+
+    def ungated(self) -> Boundary:
+        """
+        Boundary of all candidates: every gate is one, and a constant.
+
+        Returns
+        -------
+        Boundary
+            A boundary of the same pattern.
+        """
+        ones = torch.ones_like(self.membership), torch.ones_like(self.mask)
+        return Boundary(self.pattern, self.orientation, *ones)
 
     def weights(self, signed: bool) -> Tensor:
         """
@@ -164,26 +228,9 @@ class Boundary:
         torch.Tensor, shape = (n_faces, n_cells), sparse COO
             The matrix; explicit zeros in the columns of rejected cells.
         """
-        values = self.mask.index_select(0, self.faces[1]) * self.weights(signed)
-        return sparse_coo(self.faces, values, self.size)
-
-    @cached_property
-    def _by_cell(self) -> Tensor:
-        return torch.argsort(self.faces[1], stable=True)
-
-    @cached_property
-    def up_pairs(self) -> PairPattern:
-        """Pattern of B Bᵀ: pairs of faces of a common cell."""
-        faces, cells = self.faces[:, self._by_cell]
-        pairs = PairPattern.of(cells, faces, self.size[1], self.size[0])
-        # Positions refer to the entries in the order of `faces`, not by cell.
-        left, right = self._by_cell[pairs.left], self._by_cell[pairs.right]
-        return PairPattern(pairs.index, left, right, pairs.slot)
-
-    @cached_property
-    def down_pairs(self) -> PairPattern:
-        """Pattern of Bᵀ B: pairs of cells with a common face."""
-        return PairPattern.of(self.faces[0], self.faces[1], *self.size)
+        faces = self.pattern.faces
+        values = self.mask.index_select(0, faces[1]) * self.weights(signed)
+        return sparse_coo(faces, values, self.pattern.size)
 
 
 @dataclass(frozen=True)
@@ -197,15 +244,12 @@ class GatedEntries:
         Rows and columns, sorted by row, then by column.
     values : torch.Tensor, shape = (nnz,)
         Values, with gradient to masks and memberships.
-    ungated : torch.Tensor, shape = (nnz,)
-        The values if every cell and every membership were accepted (constants).
     size : int
         Number of rows and of columns.
     """
 
     index: Tensor
     values: Tensor
-    ungated: Tensor
     size: int
 
     def matrix(self) -> Tensor:
@@ -220,19 +264,9 @@ class GatedEntries:
         return sparse_coo(self.index, self.values, (self.size, self.size))
 
 
-def _gather_product(values: Tensor, pairs: PairPattern) -> Tensor:
-    return values.index_select(0, pairs.left) * values.index_select(0, pairs.right)
-
-
-def _ungated(boundary: Boundary, pairs: PairPattern, signed: bool) -> Tensor:
-    """Sum the products of the bare signs; they are constants."""
-    signs = boundary.orientation.detach()
-    return pairs.total(_gather_product(signs if signed else signs.abs(), pairs))
-
-
 def up_entries(boundary: Boundary, signed: bool) -> GatedEntries:
     """
-    Entries of B Bᵀ with one mask factor per shared cell.
+    Entries of B B^T with one mask factor per shared cell.
 
     Parameters
     ----------
@@ -246,16 +280,17 @@ def up_entries(boundary: Boundary, signed: bool) -> GatedEntries:
     GatedEntries
         Entries between the faces, diagonal included.
     """
-    pairs = boundary.up_pairs
-    cells = boundary.faces[1].index_select(0, pairs.left)
-    products = _gather_product(boundary.weights(signed), pairs)
-    values = pairs.total(products * boundary.mask.index_select(0, cells))
-    return GatedEntries(pairs.index, values, _ungated(boundary, pairs, signed), boundary.size[0])
+    pattern, pairs = boundary.pattern, boundary.pattern.up_pairs
+    cells = pattern.faces[1].index_select(0, pattern.by_cell)
+    weights = boundary.weights(signed).index_select(0, pattern.by_cell)
+    masks = boundary.mask.index_select(0, cells).index_select(0, pairs.left)
+    values = pairs.total(pairs.products(weights) * masks)
+    return GatedEntries(pairs.index, values, pattern.size[0])
 
 
 def down_entries(boundary: Boundary, signed: bool) -> GatedEntries:
     """
-    Entries of Bᵀ B with one mask factor per cell of the entry.
+    Entries of B^T B with one mask factor per cell of the entry.
 
     Parameters
     ----------
@@ -269,14 +304,14 @@ def down_entries(boundary: Boundary, signed: bool) -> GatedEntries:
     GatedEntries
         Entries between the cells, diagonal included.
     """
-    pairs = boundary.down_pairs
+    pairs = boundary.pattern.down_pairs
     row, column = pairs.index
-    shared = pairs.total(_gather_product(boundary.weights(signed), pairs))
+    shared = pairs.total(pairs.products(boundary.weights(signed)))
     other = boundary.mask.index_select(0, column)
     # On the diagonal the mask enters once: it is a gate, not a weight.
     other = torch.where(row == column, torch.ones_like(other), other)
     values = shared * boundary.mask.index_select(0, row) * other
-    return GatedEntries(pairs.index, values, _ungated(boundary, pairs, signed), boundary.size[1])
+    return GatedEntries(pairs.index, values, boundary.pattern.size[1])
 
 
 def empty_entries(size: int, like: Tensor) -> GatedEntries:
@@ -296,7 +331,7 @@ def empty_entries(size: int, like: Tensor) -> GatedEntries:
         No entry.
     """
     index = torch.empty(2, 0, dtype=torch.long, device=like.device)
-    return GatedEntries(index, like.new_zeros(0), like.new_zeros(0), size)
+    return GatedEntries(index, like.new_zeros(0), size)
 
 
 def without_diagonal(entries: GatedEntries) -> GatedEntries:
@@ -314,9 +349,8 @@ def without_diagonal(entries: GatedEntries) -> GatedEntries:
         The entries off the diagonal.
     """
     keep = (entries.index[0] != entries.index[1]).nonzero().squeeze(1)
-    return GatedEntries(
-        entries.index[:, keep], entries.values[keep], entries.ungated[keep], entries.size
-    )
+    index, values = entries.index.index_select(1, keep), entries.values.index_select(0, keep)
+    return GatedEntries(index, values, entries.size)
 
 
 def add_entries(first: GatedEntries, second: GatedEntries) -> GatedEntries:
@@ -333,34 +367,27 @@ def add_entries(first: GatedEntries, second: GatedEntries) -> GatedEntries:
     GatedEntries
         Entries of the sum; those that cancel stay in the pattern.
     """
-    size = first.size
     index = torch.cat([first.index, second.index], dim=1)
-    key, slot = torch.unique(index[0] * size + index[1], return_inverse=True)
-    rows = torch.div(key, max(size, 1), rounding_mode="floor")
-
-    def total(a: Tensor, b: Tensor) -> Tensor:
-        return a.new_zeros(key.numel()).index_add(0, slot, torch.cat([a, b]))
-
-    return GatedEntries(
-        torch.stack([rows, key - rows * size]),
-        total(first.values, second.values),
-        total(first.ungated, second.ungated),
-        size,
-    )
+    key, slot = torch.unique(index[0] * first.size + index[1], return_inverse=True)
+    values = torch.cat([first.values, second.values])
+    total = values.new_zeros(key.numel()).index_add(0, slot, values)
+    return GatedEntries(_unpack(key, first.size), total, first.size)
 
 
-def magnitude(entries: GatedEntries) -> GatedEntries:
+def magnitude(entries: GatedEntries, candidates: GatedEntries) -> GatedEntries:
     """
     Absolute values that keep a gradient where the value is 0.
 
     ``abs`` has gradient 0 at 0, that is wherever only rejected cells contribute.
     The values are multiplied by a constant sign instead: their own, or, where they
-    vanish, that of the sum over all candidates.
+    vanish, that of the matrix of all candidates.
 
     Parameters
     ----------
     entries : GatedEntries
         Signed entries.
+    candidates : GatedEntries
+        The same entries if every candidate were accepted.
 
     Returns
     -------
@@ -368,6 +395,6 @@ def magnitude(entries: GatedEntries) -> GatedEntries:
         Entries whose forward values are the absolute values.
     """
     sign = entries.values.detach().sign()
-    sign = torch.where(sign == 0, entries.ungated.sign(), sign)
+    sign = torch.where(sign == 0, candidates.values.detach().sign(), sign)
     sign = torch.where(sign == 0, torch.ones_like(sign), sign)
-    return GatedEntries(entries.index, entries.values * sign, entries.ungated.abs(), entries.size)
+    return GatedEntries(entries.index, entries.values * sign, entries.size)
