@@ -37,16 +37,19 @@ class _Encoder(torch.nn.Module, ABC):
             if module is not None:
                 module.reset_parameters()
 
+    def _node_features(self, x: Tensor) -> Tensor:
+        _check_width("x", x, self.node)
+        return self.node(x)
+
     def _edge_features(self, edge_attr: Tensor | None) -> Tensor | None:
-        if self.edge is not None and torch.nn.parameter.is_lazy(self.edge.weight):
-            if edge_attr is None:
-                self.edge = None
-                return None
+        first = self.edge is not None and torch.nn.parameter.is_lazy(self.edge.weight)
+        if first and edge_attr is None:
+            self.edge = None
         if (edge_attr is None) != (self.edge is None):
-            has, lacks = ("no", "this one has") if self.edge is None else ("", "this one has none")
+            expected, got = ("no", "some") if self.edge is None else ("some", "none")
             raise ValueError(
-                "Expected 'edge_attr' as in the first input of this encoder, which had "
-                f"{has} edge features, while {lacks}; give them always or never"
+                f"Expected {expected} 'edge_attr', as in the first input of this encoder "
+                f"(got {got}); give edge features always or never"
             )
         if edge_attr is None or self.edge is None:
             return None
@@ -55,7 +58,23 @@ class _Encoder(torch.nn.Module, ABC):
                 f"Expected 'edge_attr' to be floating point (got {edge_attr.dtype}); numbers: "
                 "edge_attr.float(), categories: torch.nn.functional.one_hot"
             )
+        if edge_attr.dtype != self.edge.weight.dtype:
+            raise TypeError(
+                f"Expected 'edge_attr' to have the dtype of the lifting, {self.edge.weight.dtype} "
+                f"(got {edge_attr.dtype}); edge_attr.to({self.edge.weight.dtype})"
+            )
+        _check_width("edge_attr", edge_attr, self.edge)
         return self.edge(edge_attr)
+
+
+def _check_width(name: str, values: Tensor, layer: Linear) -> None:
+    """Check the number of channels, which the first input or `in_channels` has fixed."""
+    lazy = torch.nn.parameter.is_lazy(layer.weight)
+    if not lazy and values.size(1) != layer.in_channels:
+        raise ValueError(
+            f"Expected '{name}' to have {layer.in_channels} channels (got {values.size(1)}); use "
+            "one width throughout, or another lifting for other data"
+        )
 
 
 class _GINLayer(torch.nn.Module):
@@ -132,7 +151,7 @@ class GIN(_Encoder):
             Embeddings.
         """
         edge_attr = self._edge_features(edge_attr)
-        h = self.node(x)
+        h = self._node_features(x)
         for layer in self.layers:
             h = layer(h, edge_index, edge_attr)
         return h
@@ -247,7 +266,7 @@ class GPS(_Encoder):
         """
         edge_attr = self._edge_features(edge_attr)
         position = random_walk_encoding(edge_index, batch, self.walk_length)
-        h = self.node(x) + self.position(position.to(x.dtype))
+        h = self._node_features(x) + self.position(position.to(x.dtype))
         for layer in self.layers:
             h = layer(h, edge_index, batch, edge_attr)
         return h

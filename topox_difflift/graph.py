@@ -81,7 +81,7 @@ def as_data(graph: object) -> Data:
         )
     # networkx keeps nodes in insertion order; a bare copy leaves other attributes, which PyG
     # could not stack if only some nodes have them, with the caller.
-    bare = nx.Graph()
+    bare = nx.DiGraph() if graph.is_directed() else nx.Graph()
     bare.add_nodes_from(graph)
     bare.add_edges_from(graph.edges())
     data = from_networkx(bare)
@@ -284,7 +284,7 @@ def _simplify(
     return edge_index, edge_attr
 
 
-def _mean(merge, edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _mean(merge, edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int):  # type: ignore[no-untyped-def]
     """Apply one of PyG's merging functions, whose return type depends on its input."""
     if edge_attr is None:
         return merge(edge_index, num_nodes=num_nodes), None

@@ -156,7 +156,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         self.cell_budget, self.rescue = cell_budget, rescue
         self.generator = generator
         self.neighborhoods = self._checked_neighborhoods(neighborhoods)
-        self._encoder_takes_edges = "edge_attr" in inspect.signature(self.encoder.forward).parameters
+        self._encoder_takes = _parameters(self.encoder)
         self.scorers, self.sizes, self.kernels = (torch.nn.ModuleDict() for _ in range(3))
         for rank in range(1, self.max_rank + 1):
             self.scorers[str(rank)] = CellScorer(
@@ -250,13 +250,27 @@ class DiffLift(torch.nn.Module, BaseTransform):
                     f"(got {graph.x.dtype}); data.x.to({parameter.dtype}) or lift.to({graph.x.dtype})"
                 )
             break
-        extra = {"edge_attr": graph.edge_attr} if self._encoder_takes_edges else {}
-        z = self.encoder(graph.x, graph.edge_index, graph.batch, **extra)
+        optional = {"batch": graph.batch, "edge_attr": graph.edge_attr}
+        named = {key: value for key, value in optional.items() if key in self._encoder_takes}
+        # By name where the module has one: PyG's own models have other arguments in between.
+        third = () if "batch" in named else (graph.batch,)
+        z = self.encoder(graph.x, graph.edge_index, *third, **named)
         name = type(self.encoder).__name__
         if not isinstance(z, Tensor) or z.dim() != 2 or len(z) != len(graph.x):
             got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
             raise ValueError(
-                f"Expected 'encoder' {name} to return embeddings of shape ({len(graph.x)}, d) (got {got})"
+                f"Expected 'encoder' {name} to return embeddings of shape ({len(graph.x)}, d), one "
+                f"row for each node (got {got}); do not pool the nodes"
+            )
+        if z.size(1) == 0 or not z.is_floating_point():
+            raise ValueError(
+                f"Expected 'encoder' {name} to return floating-point embeddings with at least one "
+                f"channel (got {z.dtype}, shape {tuple(z.shape)}); end it with a linear layer"
+            )
+        if z.dtype != graph.x.dtype and not torch.is_autocast_enabled(z.device.type):
+            raise TypeError(
+                f"Expected 'encoder' {name} to return embeddings of the dtype of 'x', "
+                f"{graph.x.dtype} (got {z.dtype}); encoder.to({graph.x.dtype})"
             )
         check_finite(z, f"encoder {name}", "embedding", "node")
         return z
@@ -330,6 +344,20 @@ class DiffLift(torch.nn.Module, BaseTransform):
             f"encoder={type(self.encoder).__name__}, k_min={self.k_min}, k_max={self.k_max}, "
             f"estimator={estimator}, rejected={self.rejected!r}, memberships={self.memberships!r})"
         )
+
+
+def _parameters(encoder: torch.nn.Module) -> frozenset[str]:
+    """Names of what the forward pass of an encoder takes."""
+    signature = inspect.signature(encoder.forward)
+    names = frozenset(signature.parameters)
+    try:
+        signature.bind(0, 0, batch=0) if "batch" in names else signature.bind(0, 0, 0)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected 'encoder' {type(encoder).__name__} to take (x, edge_index, batch) "
+            f"(got forward{signature}); wrap it in a module that does"
+        ) from error
+    return names
 
 
 def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:

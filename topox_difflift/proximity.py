@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.nn import MLP
 
 from topox_difflift.cells import straight_through
+from topox_difflift.checks import check_finite
 from topox_difflift.neighbors import knn, squared_distances
 
 __all__ = ["Kernel", "Nearest", "NeighborhoodSize"]
@@ -46,9 +47,15 @@ class Kernel(torch.nn.Module):
         -------
         torch.Tensor, shape = (m,)
             Exactly 1, with the gradient of kappa.
+
+        Raises
+        ------
+        FloatingPointError
+            If a weight is not finite.
         """
         distance = squared_distances(z, source, target) / z.size(1)
         kappa = torch.exp(-self.log_scale.exp() * distance)
+        check_finite(kappa, "membership kernel", "weight", "pair")
         return straight_through(torch.ones_like(kappa), kappa)
 
 
@@ -228,8 +235,14 @@ class NeighborhoodSize(torch.nn.Module):
             ``1[k_v > j]``.
         prob : torch.Tensor, shape = (n_nodes, k_max)
             ``P(k_v > j)``.
+
+        Raises
+        ------
+        FloatingPointError
+            If a probability is not finite.
         """
         pi = self.distribution(z)
+        check_finite(pi, "neighborhood size", "probability", "node")
         chosen = (
             torch.multinomial(pi.detach(), 1, generator=generator)
             if sample

@@ -9,6 +9,7 @@ import torch
 from topox_difflift import cycles as kernels
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
+from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, edge_boundary, learned_pairs
 from topox_difflift.proximity import Nearest
 
@@ -45,13 +46,9 @@ class Cell(Domain):
     default_rank: ClassVar[int] = 2
 
     def __init__(self, cycles: str = "shortest", max_cycle_length: int | None = None) -> None:
-        if cycles not in CYCLES:
-            raise ValueError(f"Expected 'cycles' to be one of {', '.join(CYCLES)} (got {cycles!r})")
-        if max_cycle_length is not None and max_cycle_length < 3:
-            raise ValueError(
-                "Expected 'max_cycle_length' to be at least 3, the length of a triangle "
-                f"(got {max_cycle_length})"
-            )
+        check_one_of("cycles", cycles, CYCLES)
+        if max_cycle_length is not None:
+            check_at_least("max_cycle_length", max_cycle_length, 3, "the length of a triangle")
         if cycles == "induced" and max_cycle_length is None:
             max_cycle_length = 6
         self.cycles, self.max_cycle_length = cycles, max_cycle_length

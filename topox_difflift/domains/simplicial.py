@@ -9,6 +9,7 @@ from torch import Tensor
 
 from topox_difflift import cliques, cycles
 from topox_difflift.candidates import CandidateCells
+from topox_difflift.checks import check_one_of
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, edge_boundary, learned_pairs
 from topox_difflift.proximity import Nearest
 
@@ -40,10 +41,7 @@ class Simplicial(Domain):
     default_rank: ClassVar[int] = 2
 
     def __init__(self, simplices: str = "all") -> None:
-        if simplices not in SIMPLICES:
-            raise ValueError(
-                f"Expected 'simplices' to be one of {', '.join(SIMPLICES)} (got {simplices!r})"
-            )
+        check_one_of("simplices", simplices, SIMPLICES)
         self.simplices = simplices
 
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
