@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 import torch
-import torch_geometric.transforms as T
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.datasets import TUDataset
+from torch_geometric.transforms import Constant
 
 from topox_difflift.checks import check_at_least
 
@@ -257,10 +257,11 @@ def load_dataset(name: str, root: str | Path = "data", seed: int = 0) -> list[Da
         return molecules(seed=seed)
     if name == "planted_groups":
         return planted_groups(seed=seed)
-    for folder in (Path(root) / name, Path(root) / "TUDataset" / name):
-        if (folder / "raw").is_dir():
-            return _processed_elsewhere(folder, name)
+    folders = [Path(root) / name / "raw", Path(root) / "TUDataset" / name / "raw"]
+    present = [raw for raw in folders if (raw / f"{name}_A.txt").is_file()]
     try:
+        if present:
+            return _processed_elsewhere(present[0], name)
         return _with_features(TUDataset(str(root), name=name))
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         # What PyG raises for a misspelt name, or without a connection.
@@ -270,15 +271,15 @@ def load_dataset(name: str, root: str | Path = "data", seed: int = 0) -> list[Da
         ) from error
 
 
-def _processed_elsewhere(folder: Path, name: str) -> list[Data]:
+def _processed_elsewhere(raw: Path, name: str) -> list[Data]:
     """Read raw files without writing beside them, as PyG would."""
     with tempfile.TemporaryDirectory() as scratch:
-        shutil.copytree(folder / "raw", Path(scratch) / name / "raw", copy_function=shutil.copyfile)
+        shutil.copytree(raw, Path(scratch) / name / "raw", copy_function=shutil.copyfile)
         return _with_features(TUDataset(scratch, name=name))
 
 
 def _with_features(dataset: TUDataset) -> list[Data]:
-    constant = T.Constant()
+    constant = Constant()
     return [data if data.x is not None else constant(data) for data in dataset]
 
 
