@@ -82,6 +82,19 @@ class CandidateCells:
             None if self.inclusion is None else self.inclusion[index],
         )
 
+    def included(self) -> Tensor:
+        """
+        Whether each candidate is proposed at the sampled sizes.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells,), bool
+            False for cells listed only so that the sizes receive a gradient.
+        """
+        if self.inclusion is None:
+            return torch.ones_like(self.sizes, dtype=torch.bool)
+        return self.inclusion.detach() > 0
+
     def members(self) -> tuple[Tensor, Tensor]:
         """
         Members of each candidate, without the vertices its size leaves out.

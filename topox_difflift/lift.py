@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -13,12 +14,11 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.encoders import ENCODERS
-from topox_difflift.estimators import ESTIMATORS, Estimator
+from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.graph import Graph, as_data, check_graph
 from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
@@ -297,15 +297,16 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if self.cell_budget is not None:
             kept = _most_probable(_preference(logits, candidates), candidates.batch, self.cell_budget)
             candidates, logits = candidates.select(kept), logits[kept]
-        prob, mask = self.estimator(logits, self.generator)
-        mask = _include(mask, candidates.inclusion)
+        acceptance = self.estimator.accept(logits, self.generator)
+        included = candidates.included()
         if self.rescue:
-            mask = _rescue(_preference(logits, candidates), mask, candidates.batch, graph.num_graphs)
-        terms = _regularization(prob, candidates.inclusion, nearest, graph.num_graphs)
+            preference = _preference(logits, candidates)
+            acceptance = _rescue(acceptance, included, preference, candidates.batch)
+        terms = _regularization(acceptance.prob, candidates.inclusion, nearest, graph.num_graphs)
         if not self._keeps:
-            accepted = mask.detach().nonzero().squeeze(-1)
-            candidates, prob, mask = candidates.select(accepted), prob[accepted], mask[accepted]
-        return self.domain.attach(skeleton, rank, candidates, prob, mask), terms
+            accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
+            candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
+        return self.domain.attach(skeleton, rank, candidates, acceptance), terms
 
     @property
     def _keeps(self) -> bool:
@@ -383,31 +384,19 @@ def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
 
 def _preference(logits: Tensor, candidates: CandidateCells) -> Tensor:
     """Logits, those of cells that are not included below all others."""
-    if candidates.inclusion is None:
-        return logits.detach()
-    return torch.where(candidates.inclusion.detach() > 0, logits.detach(), -torch.inf)
+    return torch.where(candidates.included(), logits.detach(), -torch.inf)
 
 
-def _include(mask: Tensor, inclusion: Tensor | None) -> Tensor:
-    """
-    Gate of a cell that has to be included and accepted.
-
-    Forward the product. Backward, the acceptance gets the gradient of the gate as it is
-    (dL/dp = dL/db, also for a cell left out), the inclusion where the cell is accepted.
-    """
-    if inclusion is None:
-        return mask
-    return straight_through(mask * inclusion, mask + mask.detach() * inclusion)
-
-
-def _rescue(preference: Tensor, mask: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+def _rescue(
+    acceptance: Acceptance, included: Tensor, preference: Tensor, batch: Tensor
+) -> Acceptance:
     """Accept the most probable candidate of each graph whose candidates were all rejected."""
-    accepted = mask.new_zeros(num_graphs).index_add(0, batch, mask.detach())
+    accepted = acceptance.accepted & included
+    alive = torch.isin(batch, batch[accepted])
     best = _most_probable(preference, batch, 1)
-    best = best[torch.isfinite(preference[best])]
-    best = best[accepted[batch[best]] == 0]
-    lifted = torch.zeros_like(mask).index_fill(0, best, 1.0)
-    return mask + lifted
+    best = best[included[best] & ~alive[best]]
+    rescued = acceptance.accepted.index_fill(0, best, True)
+    return replace(acceptance, accepted=rescued)
 
 
 def _regularization(

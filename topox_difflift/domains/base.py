@@ -13,6 +13,7 @@ from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
 from topox_difflift.cycles import edge_ids
+from topox_difflift.estimators import Acceptance
 from topox_difflift.graph import Graph
 from topox_difflift.proximity import Nearest
 from topox_difflift.sparse import matmul, sort_pairs
@@ -249,7 +250,7 @@ class Domain(ABC):
         return mask.unsqueeze(-1) * project(below, faces, membership, len(mask))
 
     def attach(
-        self, skeleton: Skeleton, rank: int, cells: CandidateCells, prob: Tensor, mask: Tensor
+        self, skeleton: Skeleton, rank: int, cells: CandidateCells, acceptance: Acceptance
     ) -> Skeleton:
         """
         Add a rank to the complex.
@@ -261,9 +262,9 @@ class Domain(ABC):
         rank : int
             The rank.
         cells : CandidateCells
-            Cells to attach, rejected ones with mask 0 included.
-        prob, mask : torch.Tensor, shape = (n_cells,)
-            Acceptance of each.
+            Cells to attach, rejected ones that are kept included.
+        acceptance : Acceptance
+            What became of each.
 
         Returns
         -------
@@ -271,10 +272,11 @@ class Domain(ABC):
             The complex up to `rank`. At rank 1 it has the graph's own edges as well.
         """
         if rank == 1:
-            cells, prob, mask = with_edges(skeleton.graph, cells, prob, mask)
+            cells, acceptance = with_edges(skeleton.graph, cells, acceptance)
         order = self.order(skeleton, rank, cells)
         if order is not None:
-            cells, prob, mask = cells.select(order), prob[order], mask[order]
+            cells, acceptance = cells.select(order), acceptance.select(order)
+        mask = _include(acceptance.mask(), cells.inclusion)
         boundary = self.boundary(skeleton, rank, cells)
         faces, by_face = sort_pairs(boundary.faces, len(cells))
         membership = boundary.membership[by_face]
@@ -285,7 +287,7 @@ class Domain(ABC):
             sizes=sizes,
             batch=cells.batch,
             mask=mask,
-            prob=prob,
+            prob=acceptance.prob,
             faces=faces,
             orientation=boundary.orientation[by_face],
             membership=membership,
@@ -347,8 +349,8 @@ def project(x: Tensor, faces: Tensor, membership: Tensor, n_cells: int) -> Tenso
 
 
 def with_edges(
-    graph: Graph, cells: CandidateCells, prob: Tensor, mask: Tensor
-) -> tuple[CandidateCells, Tensor, Tensor]:
+    graph: Graph, cells: CandidateCells, acceptance: Acceptance
+) -> tuple[CandidateCells, Acceptance]:
     """
     Put the graph's own edges, which always stay, before the learned cells.
 
@@ -358,25 +360,43 @@ def with_edges(
         The input.
     cells : CandidateCells
         Learned cells of rank 1.
-    prob, mask : torch.Tensor, shape = (n_cells,)
-        Their acceptance.
+    acceptance : Acceptance
+        What became of them.
 
     Returns
     -------
     cells : CandidateCells
         The edges, then `cells`.
-    prob, mask : torch.Tensor
-        1 for the edges.
+    acceptance : Acceptance
+        The edges are accepted, with probability 1.
     """
     u, v = graph.edges
-    ends, ones = graph.edges.t().reshape(-1), prob.new_ones(len(u))
+    ones = acceptance.prob.new_ones(len(u))
     joined = CandidateCells(
-        torch.cat([ends, cells.vertices]),
+        torch.cat([graph.edges.t().reshape(-1), cells.vertices]),
         torch.cat([torch.full_like(u, 2), cells.sizes]),
         torch.cat([graph.batch[u], cells.batch]),
         torch.cat([ones.repeat(2), cells.weight]),
+        None if cells.inclusion is None else torch.cat([ones, cells.inclusion]),
     )
-    return joined, torch.cat([ones, prob]), torch.cat([ones, mask])
+    decided = Acceptance(
+        torch.cat([ones, acceptance.prob]),
+        torch.cat([ones.bool(), acceptance.accepted]),
+        None if acceptance.surrogate is None else torch.cat([ones, acceptance.surrogate]),
+    )
+    return joined, decided
+
+
+def _include(mask: Tensor, inclusion: Tensor | None) -> Tensor:
+    """
+    Gate of a cell that has to be included and accepted.
+
+    Forward the product. Backward, the acceptance gets the gradient of the gate as it is
+    (dL/dp = dL/db, also for a cell left out), the inclusion where the cell is accepted.
+    """
+    if inclusion is None:
+        return mask
+    return straight_through(mask * inclusion, mask + mask.detach() * inclusion)
 
 
 def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:

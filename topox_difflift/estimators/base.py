@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,57 @@ from torch import Tensor
 
 from topox_difflift.cells import straight_through
 
-__all__ = ["Estimator"]
+__all__ = ["Acceptance", "Estimator"]
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """
+    What became of the candidates of one rank.
+
+    Attributes
+    ----------
+    prob : torch.Tensor, shape = (n_cells,)
+        Acceptance probabilities.
+    accepted : torch.Tensor, shape = (n_cells,), bool
+        The decisions.
+    surrogate : torch.Tensor, shape = (n_cells,), optional
+        What the backward pass differentiates in place of the decision; None for `prob`.
+    """
+
+    prob: Tensor
+    accepted: Tensor
+    surrogate: Tensor | None = None
+
+    def select(self, index: Tensor) -> Acceptance:
+        """
+        Take some of the candidates.
+
+        Parameters
+        ----------
+        index : torch.Tensor, shape = (m,), int64
+            Candidates to take, in the order wanted.
+
+        Returns
+        -------
+        Acceptance
+            What became of the candidates `index`.
+        """
+        surrogate = None if self.surrogate is None else self.surrogate[index]
+        return Acceptance(self.prob[index], self.accepted[index], surrogate)
+
+    def mask(self) -> Tensor:
+        """
+        Gates of the cells.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells,)
+            Exactly 0 or 1, with the gradient of the surrogate.
+        """
+        surrogate = self.prob if self.surrogate is None else self.surrogate
+        return straight_through(self.accepted.to(surrogate.dtype), surrogate)
+
 
 
 class Estimator(torch.nn.Module, ABC):
@@ -53,6 +104,26 @@ class Estimator(torch.nn.Module, ABC):
             What the backward pass differentiates in its place.
         """
 
+    def accept(self, logits: Tensor, generator: torch.Generator | None = None) -> Acceptance:
+        """
+        Accept or reject, keeping decision and surrogate apart.
+
+        Parameters
+        ----------
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
+        generator : torch.Generator, optional
+            Source of random numbers; by default PyTorch's own.
+
+        Returns
+        -------
+        Acceptance
+            Probabilities, decisions and surrogates.
+        """
+        prob = torch.sigmoid(logits)
+        accepted, surrogate = self.decide(logits, prob, generator)
+        return Acceptance(prob, accepted, None if surrogate is prob else surrogate)
+
     def forward(
         self, logits: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -73,6 +144,5 @@ class Estimator(torch.nn.Module, ABC):
         mask : torch.Tensor, shape = (n_cells,)
             Exactly 0 or 1, with the gradient of the surrogate.
         """
-        prob = torch.sigmoid(logits)
-        accepted, surrogate = self.decide(logits, prob, generator)
-        return prob, straight_through(accepted.to(prob.dtype), surrogate)
+        acceptance = self.accept(logits, generator)
+        return acceptance.prob, acceptance.mask()
