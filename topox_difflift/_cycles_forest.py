@@ -20,6 +20,7 @@ from topox_difflift.ragged import owners, starts
 
 __all__ = [
     "Chords",
+    "ancestors",
     "canonical",
     "chords",
     "forest_scipy",
@@ -169,7 +170,27 @@ def smallest_vertices(edges: Tensor, num_nodes: int) -> Tensor:
             label = jumped
 
 
-def chords(edges: Tensor, parent: Tensor, depth: Tensor) -> Chords:
+def ancestors(parent: Tensor, depth: Tensor) -> list[Tensor]:
+    """
+    Ancestors 1, 2, 4, ... levels up, so that any climb takes logarithmic steps.
+
+    Parameters
+    ----------
+    parent, depth : torch.Tensor, shape = (num_nodes,), int64
+        The forest; a root is its own parent.
+
+    Returns
+    -------
+    list of torch.Tensor, each of shape = (num_nodes,), int64
+        Ancestor ``2**j`` levels above each vertex, or its root.
+    """
+    table = [parent]
+    for _ in range(1, int(depth.max()).bit_length() if len(depth) else 0):
+        table.append(table[-1][table[-1]])
+    return table
+
+
+def chords(edges: Tensor, depth: Tensor, above: list[Tensor]) -> Chords:
     """
     Edges outside the forest, and where the paths from their ends meet.
 
@@ -177,8 +198,10 @@ def chords(edges: Tensor, parent: Tensor, depth: Tensor) -> Chords:
     ----------
     edges : torch.Tensor, shape = (2, n_edges), int64
         Columns (u, v) with u < v, sorted lexicographically.
-    parent, depth : torch.Tensor, shape = (num_nodes,), int64
-        The breadth-first forest.
+    depth : torch.Tensor, shape = (num_nodes,), int64
+        Depth of each vertex in a breadth-first forest.
+    above : list of torch.Tensor
+        The forest's table of `ancestors`.
 
     Returns
     -------
@@ -186,22 +209,22 @@ def chords(edges: Tensor, parent: Tensor, depth: Tensor) -> Chords:
         Edge, ends, lowest common ancestor and length of the cycle of each.
     """
     u, v = edges
+    parent = above[0]
     edge = torch.nonzero((parent[u] != v) & (parent[v] != u)).squeeze(1)
     u, v = u[edge], v[edge]
     # In a breadth-first forest the ends of an edge lie at most one level apart.
-    apex = torch.where(depth[u] > depth[v], parent[u], u)
-    other = torch.where(depth[v] > depth[u], parent[v], v)
-    todo = torch.nonzero(apex != other).squeeze(1)
-    left, right = apex[todo], other[todo]
-    while len(todo):
-        left, right = parent[left], parent[right]
-        apex[todo] = left
-        climbing = left != right
-        todo, left, right = todo[climbing], left[climbing], right[climbing]
+    left = torch.where(depth[u] > depth[v], parent[u], u)
+    right = torch.where(depth[v] > depth[u], parent[v], v)
+    for jump in reversed(above):  # as far up as the two stay apart
+        higher_left, higher_right = jump[left], jump[right]
+        apart = higher_left != higher_right
+        left = torch.where(apart, higher_left, left)
+        right = torch.where(apart, higher_right, right)
+    apex = torch.where(left == right, left, parent[left])
     return Chords(edge, u, v, apex, depth[u] + depth[v] - 2 * depth[apex] + 1)
 
 
-def fundamental(which: Chords, parent: Tensor, depth: Tensor) -> Tensor:
+def fundamental(which: Chords, depth: Tensor, above: list[Tensor]) -> Tensor:
     """
     Write down the cycles that chords close with the forest.
 
@@ -209,8 +232,10 @@ def fundamental(which: Chords, parent: Tensor, depth: Tensor) -> Tensor:
     ----------
     which : Chords
         The chords.
-    parent, depth : torch.Tensor, shape = (num_nodes,), int64
-        The breadth-first forest.
+    depth : torch.Tensor, shape = (num_nodes,), int64
+        Depth of each vertex in the forest.
+    above : list of torch.Tensor
+        The forest's table of `ancestors`.
 
     Returns
     -------
@@ -218,21 +243,16 @@ def fundamental(which: Chords, parent: Tensor, depth: Tensor) -> Tensor:
         Vertices in cyclic order, cycle after cycle: from u up to the apex and
         down to v.
     """
-    begin = starts(which.size)
-    vertices = torch.empty(int(which.size.sum()), dtype=torch.int64, device=parent.device)
-    vertices[begin + depth[which.u] - depth[which.apex]] = which.apex
-    current = torch.cat([which.u, which.v])
-    target = torch.cat([which.apex, which.apex])
-    place = torch.cat([begin, begin + which.size - 1])
-    step = torch.ones_like(place)
-    step[len(begin) :] = -1
-    while True:
-        below = current != target
-        current, target, place, step = current[below], target[below], place[below], step[below]
-        if not len(current):
-            return vertices
-        vertices[place] = current
-        current, place = parent[current], place + step
+    if not len(which.size):
+        return which.size
+    cycle = owners(which.size)
+    place = torch.arange(len(cycle), device=cycle.device) - starts(which.size)[cycle]
+    from_u = place <= (depth[which.u] - depth[which.apex])[cycle]
+    vertex = torch.where(from_u, which.u[cycle], which.v[cycle])
+    climb = torch.where(from_u, place, which.size[cycle] - 1 - place)
+    for power in range(int(climb.max()).bit_length()):
+        vertex = torch.where((climb >> power & 1).bool(), above[power][vertex], vertex)
+    return vertex
 
 
 def canonical(vertices: Tensor, sizes: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["minimum_rows"]
 
@@ -111,9 +113,7 @@ def _neighbors(edges: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarra
     return begin, np.sort(tail * num_nodes + head) % num_nodes
 
 
-def _steps(
-    level: _Level, begin: np.ndarray, neighbor: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _steps(level: _Level, begin: np.ndarray, neighbor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours above the root of each state: position of the state, neighbour."""
     count = begin[level.vertex + 1] - begin[level.vertex]
     if count.sum() > STATES:
@@ -162,7 +162,9 @@ def _matrix(
         row, column = np.nonzero(bit >= 0)
         bit = bit[row, column]
         np.add.at(
-            matrix, (first + row) * n_words + (bit >> 6), np.uint64(1) << (bit & 63).astype(np.uint64)
+            matrix,
+            (first + row) * n_words + (bit >> 6),
+            np.uint64(1) << (bit & 63).astype(np.uint64),
         )
         first += len(block)
     return matrix.reshape(n_rows, n_words)
@@ -193,7 +195,7 @@ def _independent(matrix: np.ndarray, owner: np.ndarray) -> np.ndarray:
 
 
 def _numbers_within(owner: np.ndarray) -> np.ndarray:
-    """Number of each entry among those with the same owner."""
+    """Count each entry among those with the same owner."""
     order = np.argsort(owner, kind="stable")
     count = np.bincount(owner)
     number = np.empty(len(owner), dtype=np.int64)

@@ -7,11 +7,13 @@ same cycles (see `shortest_cycle_basis`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["basis"]
 
@@ -70,8 +72,23 @@ def _forest(begin: Array, neighbor: Array, num_nodes: int) -> tuple[Array, Array
 
 
 @_compiled
-def _lengths(u: Array, v: Array, chords: Array, parent: Array, depth: Array) -> Array:
-    """Length of the cycle that each chord closes with the forest."""
+def _chords(u: Array, v: Array, parent: Array) -> tuple[Array, Array]:
+    """Whether each edge is outside the forest, and the edges that are."""
+    outside = np.empty(len(u), np.bool_)
+    chords = np.empty(len(u), np.int64)
+    count = 0
+    for e in range(len(u)):
+        outside[e] = parent[u[e]] != v[e] and parent[v[e]] != u[e]
+        if outside[e]:
+            chords[count] = e
+            count += 1
+    return outside, chords[:count]
+
+
+@_compiled
+def _lengths(u: Array, v: Array, chords: Array, parent: Array, depth: Array) -> tuple[Array, int]:
+    """Length of the cycle that each chord closes with the forest, and the greatest."""
+    longest = 0
     sizes = np.empty(len(chords), np.int64)
     for c, e in enumerate(chords):
         a, b, size = u[e], v[e], 1
@@ -82,7 +99,8 @@ def _lengths(u: Array, v: Array, chords: Array, parent: Array, depth: Array) -> 
                 b = parent[b]
             size += 1
         sizes[c] = size
-    return sizes
+        longest = max(longest, size)
+    return sizes, longest
 
 
 @_compiled
@@ -182,22 +200,28 @@ def _trace(
 
 
 @_compiled
-def _ranked(
-    u: Array, v: Array, tree: Array, chords: Array, sizes: Array, num_nodes: int
-) -> tuple[Array, Array, Array, Array]:
-    """Adjacency with the edges at a vertex by rank: the forest, then chords by length."""
-    ranks = np.zeros(len(u), np.int64)
-    by_size = chords[np.argsort(sizes, kind="mergesort")]
-    for r, e in enumerate(by_size):
-        ranks[e] = r + 1
-    begin, neighbor, edge = _adjacency(u, v, np.concatenate((tree, by_size)), num_nodes)
-    return begin, neighbor, ranks[edge], ranks
+def _by_length(u: Array, chords: Array, sizes: Array, outside: Array, longest: int) -> Array:
+    """All edges, those of the forest first, then the chords by length: a counting sort."""
+    place = np.zeros(longest + 2, np.int64)
+    place[0] = len(u) - len(chords)
+    for size in sizes:
+        place[size + 1] += 1
+    for size in range(longest + 1):
+        place[size + 1] += place[size]
+    order = np.empty(len(u), np.int64)
+    tree = 0
+    for e in range(len(u)):
+        if not outside[e]:
+            order[tree] = e
+            tree += 1
+    for c, e in enumerate(chords):
+        order[place[sizes[c]]] = e
+        place[sizes[c]] += 1
+    return order
 
 
 @_compiled
-def basis(
-    u: Array, v: Array, num_nodes: int, max_search: int
-) -> tuple[Array, Array]:
+def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, Array]:
     """
     Basis of the cycle space, in canonical form, in the order of the chords.
 
@@ -218,33 +242,40 @@ def basis(
     """
     begin, neighbor, _ = _adjacency(u, v, np.arange(len(u)), num_nodes)
     parent, depth = _forest(begin, neighbor, num_nodes)
-    outside = np.empty(len(u), np.bool_)
-    for e in range(len(u)):
-        outside[e] = parent[u[e]] != v[e] and parent[v[e]] != u[e]
-    chords = np.flatnonzero(outside)
-    sizes = _lengths(u, v, chords, parent, depth)
-    vertices = np.empty(sizes.sum() if max_search == 0 else 8 * len(chords), np.int64)
-    cycle = np.empty(max(sizes.max(), 3) if len(chords) else 0, np.int64)
+    outside, chords = _chords(u, v, parent)
+    sizes, longest = _lengths(u, v, chords, parent, depth)
+    cycle = np.empty(longest, np.int64)
+    # Room for the usual case; it grows when needed.
+    vertices = np.empty(8 * len(chords), np.int64)
+    ranks, owner = np.zeros(len(u), np.int64), np.full(num_nodes, -1, np.int64)
+    level, before = np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64)
+    frontiers = np.empty((2, num_nodes), np.int64)
     if max_search > 0:
-        tree = np.flatnonzero(~outside)
-        begin, neighbor, rank, ranks = _ranked(u, v, tree, chords, sizes, num_nodes)
-        owner = np.full(num_nodes, -1, np.int64)
-        level, before = np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64)
-        frontiers = np.empty((2, num_nodes), np.int64)
+        order = _by_length(u, chords, sizes, outside, longest)
+        first = len(u) - len(chords)
+        for i in range(first, len(u)):
+            ranks[order[i]] = i - first + 1
+        begin, neighbor, edge = _adjacency(u, v, order, num_nodes)
+        rank = ranks[edge]
+    else:
+        rank = ranks
     filled = 0
     for c, e in enumerate(chords):
         size = 0
-        if max_search > 0:
+        if max_search > 0 and sizes[c] > 3:
             # A path as long as the fundamental one would gain nothing.
             size = _search(
-                2 * c, (u[e], v[e]), ranks[e], sizes[c] - 2 if sizes[c] > 3 else 0, max_search,
+                2 * c, (u[e], v[e]), ranks[e], sizes[c] - 2, max_search,
                 begin, neighbor, rank, owner, level, before, frontiers, cycle,
             )  # fmt: skip
         if size == 0:
             size = sizes[c]
             _climb(u[e], v[e], size, parent, depth, cycle)
         if filled + size > len(vertices):
-            vertices = np.concatenate((vertices, np.empty(len(vertices) + size, np.int64)))
+            room = np.empty(2 * len(vertices) + size, np.int64)
+            for i in range(filled):
+                room[i] = vertices[i]
+            vertices = room
         _canonical(cycle, size, vertices, filled)
         sizes[c] = size
         filled += size

@@ -8,15 +8,18 @@ lie in one sorted array of packed integers; the only loop is over the depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["Adjacency", "shortest_paths"]
 
 BUDGET = 1 << 21  # states that one step of a group of searches may create
+WORD = 62  # bits of a packed state that are used
 Level = tuple[np.ndarray, np.ndarray]  # packed states, ascending, and the vertex before each
 
 
@@ -116,7 +119,7 @@ def shortest_paths(
         searches without a path within the bounds do not appear.
     """
     bits = int(len(adjacency.begin) - 1).bit_length()
-    chunk = 1 << min(20, 62 - 2 * bits)  # two vertices and a search share one integer
+    chunk = 1 << min(20, WORD - 2 * bits)  # two vertices and a search share one integer
     for first in range(0, len(rank), chunk):
         part = slice(first, first + chunk)
         searches = _Searches(adjacency, rank[part], longest[part], max_search, bits)

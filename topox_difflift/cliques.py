@@ -38,9 +38,9 @@ def check_edges(edges: Tensor, num_nodes: int) -> None:
     inside = (edges[0, 0] >= 0) & (edges[1].max() < num_nodes)
     if not bool(ordered & inside):
         raise ValueError(
-            f"Expected the columns (u, v) of 'edges' to satisfy 0 <= u < v < num_nodes = {num_nodes} "
-            "and to be sorted without repeats, got a list that is not; keep the columns with u < v "
-            "and apply torch.unique(edges, dim=1)."
+            "Expected the columns (u, v) of 'edges' to satisfy 0 <= u < v < num_nodes = "
+            f"{num_nodes} and to be sorted without repeats, got a list that is not; keep the "
+            "columns with u < v and apply torch.unique(edges, dim=1)."
         )
 
 
@@ -186,7 +186,7 @@ def cliques(edges: Tensor, num_nodes: int, order: int, lower: Tensor | None = No
 
 
 def _join(faces: Tensor) -> Tensor:
-    """Sets with all faces in the sorted table `faces`."""
+    """List the sets with all faces in the sorted table `faces`."""
     width = faces.size(1)
     position = torch.arange(len(faces), device=faces.device)
     if width == 2:  # the first column alone decides which rows meet
@@ -204,7 +204,7 @@ def _join(faces: Tensor) -> Tensor:
 
 
 def _rank_by_frequency(lower: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Number of each vertex in the order of frequency, and the vertex of each number."""
+    """Rank of each vertex by frequency, and the vertex of each rank."""
     frequency = torch.bincount(lower.reshape(-1), minlength=num_nodes)
     vertex = torch.argsort(frequency, stable=True)
     rank = torch.empty_like(vertex)
@@ -238,7 +238,7 @@ def _find(wanted: Tensor, table: Tensor) -> Tensor:
 
 
 def _runs(key: Tensor) -> Tensor:
-    """Number the runs of equal values of a sorted tensor."""
+    """Give equal values of a sorted tensor one number, ascending from 0."""
     change = torch.ones_like(key)
     change[1:] = key[1:] != key[:-1]
     return change.cumsum(0) - 1

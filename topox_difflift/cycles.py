@@ -10,6 +10,7 @@ towards the smaller of the two neighbours.
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from topox_difflift._cycles_forest import (
     Chords,
+    ancestors,
     canonical,
     chords,
     forest_scipy,
@@ -30,6 +32,7 @@ from topox_difflift.cliques import check_edges, edge_ids
 from topox_difflift.ragged import owners, starts, take
 
 __all__ = [
+    "edge_ids",
     "fundamental_cycles",
     "induced_cycles",
     "minimum_cycle_basis",
@@ -89,8 +92,9 @@ def fundamental_cycles(
     else:
         host = edges
         parent, depth = forest_torch(host, num_nodes)
-    found = chords(host, parent, depth)
-    vertices = canonical(fundamental(found, parent, depth), found.size)
+    above = ancestors(parent, depth)
+    found = chords(host, depth, above)
+    vertices = canonical(fundamental(found, depth, above), found.size)
     return _drop_long((vertices.to(edges.device), found.size.to(edges.device)), max_length)
 
 
@@ -161,9 +165,7 @@ def shortest_cycle_basis(
     return _drop_long((vertices.to(edges.device), sizes.to(edges.device)), max_length)
 
 
-def minimum_cycle_basis(
-    edges: Tensor, num_nodes: int, *, max_length: int | None = None
-) -> Cycles:
+def minimum_cycle_basis(edges: Tensor, num_nodes: int, *, max_length: int | None = None) -> Cycles:
     """
     Cycle basis of least total length, for graphs of moderate size.
 
@@ -209,7 +211,7 @@ def minimum_cycle_basis(
     component = smallest_vertices(host, num_nodes)
     longest = torch.zeros(num_nodes, dtype=torch.int64)
     longest.scatter_reduce_(0, component[near[starts(lengths)]], lengths, "amax")
-    chord = chords(host, parent, depth).edge
+    chord = chords(host, depth, ancestors(parent, depth)).edge
     rows = minimum_rows(
         host.numpy(), num_nodes, chord.numpy(), component.numpy(), longest[component].numpy()
     )
@@ -282,16 +284,20 @@ def induced_cycles(
     return _sort_by_root(vertices, sizes)
 
 
+@cache
+def _numba_installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
 def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:
     """Resolve "auto"; complain about what is unknown or not installed."""
-    compiled = importlib.util.find_spec("numba") is not None
     if engine == "auto":
         if edges.device.type != "cpu" and edges.size(1) > LARGE and "torch" in known:
             return "torch"
-        return "numba" if compiled else "scipy"
+        return "numba" if _numba_installed() else "scipy"
     if engine not in known:
         raise ValueError(f"Expected 'engine' to be one of {('auto', *known)}, got {engine!r}.")
-    if engine == "numba" and not compiled:
+    if engine == "numba" and not _numba_installed():
         raise ValueError(
             "Expected numba to be installed for engine='numba', got no such package; "
             "pip install numba, or use engine='scipy'."
@@ -311,7 +317,8 @@ def _compiled_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
 def _searched_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
     """Shortest cycle basis by arrays, on the host."""
     parent, depth = forest_scipy(edges, num_nodes)
-    found = chords(edges, parent, depth)
+    above = ancestors(parent, depth)
+    found = chords(edges, depth, above)
     by_length = found.size.argsort(stable=True)
     rank = torch.zeros(edges.size(1), dtype=torch.int64)
     rank[found.edge[by_length]] = torch.arange(1, len(by_length) + 1)
@@ -337,7 +344,7 @@ def _searched_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
         vertices[begin[which, None] + torch.arange(paths.size(1))] = paths
     index = torch.nonzero(kept).squeeze(1)
     fundamentals = Chords(*(column[index] for column in found))
-    vertices[take(sizes, index)] = fundamental(fundamentals, parent, depth)
+    vertices[take(sizes, index)] = fundamental(fundamentals, depth, above)
     return canonical(vertices, sizes), sizes
 
 
