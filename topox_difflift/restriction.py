@@ -136,7 +136,7 @@ def split_attributes(
         Attributes of each graph, without `batch` and `ptr`; what fits nowhere is shared.
     """
     nodes = graph_ranges(batch_0, n_graphs)
-    edge_index = attributes.get("edge_index", torch.empty(2, 0, dtype=torch.long))
+    edge_index = attributes.get("edge_index", batch_0.new_empty(2, 0))
     graph_of_edge = batch_0[edge_index[0]]
     order = torch.argsort(graph_of_edge, stable=True)
     edges = [order[start:end] for start, end in graph_ranges(graph_of_edge[order], n_graphs)]
