@@ -7,7 +7,7 @@ from torch import Tensor
 
 from topox_difflift.ragged import starts
 
-__all__ = ["check_edges", "cliques", "edge_ids", "row_ids", "triangles"]
+__all__ = ["check_edges", "cliques", "edge_ids", "lexicographic_order", "row_ids", "triangles"]
 
 
 def check_edges(edges: Tensor, num_nodes: int) -> None:
@@ -111,6 +111,34 @@ def row_ids(rows: Tensor, table: Tensor) -> Tensor:
     return found
 
 
+def lexicographic_order(rows: Tensor) -> Tensor:
+    """
+    Order that sorts rows lexicographically; equal rows keep theirs.
+
+    Parameters
+    ----------
+    rows : torch.Tensor, shape = (n, width), int64
+        Rows whose entries are not negative.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n,), int64
+        ``rows[order]`` is sorted.
+    """
+    if not rows.numel():
+        return torch.arange(len(rows), device=rows.device)
+    span = int(rows.max()) + 1
+    if span ** rows.size(1) < 2**62:  # one sort: each row is the digits of one number
+        key = rows[:, 0]
+        for column in range(1, rows.size(1)):
+            key = key * span + rows[:, column]
+        return key.argsort(stable=True)
+    order = torch.arange(len(rows), device=rows.device)
+    for column in reversed(range(rows.size(1))):
+        order = order[rows[order, column].argsort(stable=True)]
+    return order
+
+
 def triangles(edges: Tensor, num_nodes: int) -> Tensor:
     """
     List the triangles of a graph.
@@ -180,9 +208,9 @@ def cliques(edges: Tensor, num_nodes: int, order: int, lower: Tensor | None = No
             f"{tuple(lower.shape)}; pass the accepted cells of one vertex less."
         )
     rank, vertex = _rank_by_frequency(lower, num_nodes)
-    faces = _sort_rows(rank[lower].sort(dim=1).values, num_nodes)
-    found = vertex[_join(faces)].sort(dim=1).values
-    return _sort_rows(found, num_nodes)
+    faces = rank[lower].sort(dim=1).values
+    found = vertex[_join(faces[lexicographic_order(faces)])].sort(dim=1).values
+    return found[lexicographic_order(found)]
 
 
 def _join(faces: Tensor) -> Tensor:
@@ -210,23 +238,6 @@ def _rank_by_frequency(lower: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     rank = torch.empty_like(vertex)
     rank[vertex] = torch.arange(num_nodes, device=vertex.device)
     return rank, vertex
-
-
-def _sort_rows(rows: Tensor, num_nodes: int) -> Tensor:
-    """Sort rows lexicographically; one sort of packed keys where they fit."""
-    if num_nodes ** rows.size(1) < 2**62:
-        return rows[_pack(rows, num_nodes).argsort()]
-    for column in reversed(range(rows.size(1))):
-        rows = rows[rows[:, column].argsort(stable=True)]
-    return rows
-
-
-def _pack(rows: Tensor, num_nodes: int) -> Tensor:
-    """Read each row as the digits of one number."""
-    key = rows[:, 0]
-    for column in range(1, rows.size(1)):
-        key = key * num_nodes + rows[:, column]
-    return key
 
 
 def _find(wanted: Tensor, table: Tensor) -> Tensor:
