@@ -46,7 +46,7 @@ def oracle(z: Tensor, batch: Tensor, k: int, include_self: bool = False) -> Tens
     for node in range(z.size(0)):
         others = (batch == batch[node]).nonzero().flatten().tolist()
         others.remove(node)
-        others.sort(key=lambda other, node=node: (float(distance[node, other]), other))
+        others = [other for _, other in sorted((float(distance[node, o]), o) for o in others)]
         row = ([node] if include_self else []) + others
         rows.append((row + [-1] * k)[:k])
     return torch.tensor(rows, dtype=torch.long).view(-1, k)
@@ -131,7 +131,7 @@ def test_ties_are_the_same_alone_and_in_a_batch(
         """Embed with the roundings of a product of this shape, and some more."""
         z = rows @ weight + offset
         noise = 1e-7 if dtype == torch.float32 else 1e-15
-        return z * (1 + noise * generic(*z.shape, dtype, seed=seed).clamp(-2, 2))
+        return z * (1 + noise * generic(z.size(0), z.size(1), dtype, seed).clamp(-2, 2))
 
     together = knn(embed(points, 2), batch, 5, include_self=include_self)
     start = 0

@@ -30,7 +30,7 @@ _SPARE = 8
 # return to the system after every block; elsewhere enough to fill the device.
 _BLOCK_PADDED = {"cpu": 2**18}
 _BLOCK_BIG = {"cpu": 2**21}
-_BLOCK_PAIRS = {"cpu": 2**17}
+_BLOCK_PAIRS = {"cpu": 2**16}
 _BLOCK_DEVICE = 2**25
 
 
@@ -151,7 +151,8 @@ class _SquaredDistances(torch.autograd.Function):
             # Out of place: with create_graph=True autograd differentiates these lines.
             flow = _differences(z, source, target, block) * (2 * grad[block]).unsqueeze(1)
             out.index_add_(0, source[block], flow)
-            out.index_add_(0, target[block], flow, alpha=-1)
+            # Not alpha=-1, which costs four times as much on a CPU.
+            out.index_add_(0, target[block], -flow)
         return out, None, None
 
 
