@@ -14,13 +14,16 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from topox_difflift.neighbors import knn, squared_distances
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def molecules(n_graphs: int, n_nodes: int, channels: int) -> tuple[Tensor, Tensor]:

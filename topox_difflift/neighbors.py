@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["knn", "squared_distances"]
 
@@ -83,7 +85,7 @@ def knn(
     Raises
     ------
     ValueError
-        If an argument has the wrong shape, dtype, order or range.
+        If an argument has the wrong shape, dtype, order or range, or if `z` is not finite.
     """
     _check_knn(z, batch, k, num_graphs, chunk_rows)
     if z.device.type == "mps":  # it has no float64
