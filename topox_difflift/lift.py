@@ -236,7 +236,12 @@ class DiffLift(torch.nn.Module, BaseTransform):
             terms.append(found)
         self._terms = _merge(terms, graph.x)
         lifted = LiftedComplex.from_ranks(
-            data, graph.x, graph.batch, skeleton.ranks, self.domain.topology
+            data,
+            graph.x,
+            graph.batch,
+            skeleton.ranks,
+            self.domain.topology,
+            candidates=[term["proposed"] for term in terms],
         )
         for name in self.neighborhoods:
             lifted[name]
@@ -302,7 +307,10 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if self.rescue:
             preference = _preference(logits, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
-        terms = _regularization(acceptance.prob, candidates.inclusion, nearest, graph.num_graphs)
+        terms = {
+            **_regularization(logits, candidates.inclusion, nearest, graph.num_graphs),
+            "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
+        }
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
@@ -400,11 +408,13 @@ def _rescue(
 
 
 def _regularization(
-    prob: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
+    logits: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
 ) -> dict[str, Tensor]:
+    prob, softplus = torch.sigmoid(logits), torch.nn.functional.softplus
     terms = {
         "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
-        "entropy": torch.special.entr(torch.stack([prob, 1 - prob])).sum(0),
+        # From the logits: p log p has an infinite derivative where p has saturated.
+        "entropy": prob * softplus(-logits) + (1 - prob) * softplus(logits),
     }
     if nearest is not None:
         terms["expected_size"] = nearest.prob.sum(-1).mean()

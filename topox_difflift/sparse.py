@@ -28,10 +28,34 @@ def sparse_coo(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     torch.Tensor, shape = `size`, sparse COO, coalesced
         The matrix.
     """
-    # A strided index gives wrong matrices on conversion to CSR, hence contiguous().
-    return torch.sparse_coo_tensor(
-        index.contiguous(), values, size, is_coalesced=True, check_invariants=False
-    )
+    return _SparseCOO.apply(values, index.contiguous(), size)
+
+
+class _SparseCOO(torch.autograd.Function):
+    """Sparse matrix from sorted values; a sparse gradient of the same pattern is read off."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor, size: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(index)
+        # A strided index gives wrong matrices on conversion to CSR; the caller makes it contiguous.
+        return torch.sparse_coo_tensor(
+            index, values, size, is_coalesced=True, check_invariants=False
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (index,), (grad,) = ctx.saved_tensors, grads
+        if grad.layout != torch.sparse_coo:
+            return grad[index[0], index[1]], None, None
+        grad = grad if grad.is_coalesced() else grad.coalesce()
+        if torch.equal(grad.indices(), index):
+            return grad.values(), None, None
+        # PyTorch's own backward, slower: the gradient has another pattern.
+        ones = torch.ones(index.size(1), dtype=grad.dtype, device=grad.device)
+        pattern = torch.sparse_coo_tensor(
+            index, ones, grad.shape, is_coalesced=True, check_invariants=False
+        )
+        return grad.sparse_mask(pattern).values(), None, None
 
 
 def sort_pairs(index: Tensor, n_columns: int) -> tuple[Tensor, Tensor]:
