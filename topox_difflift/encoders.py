@@ -37,13 +37,21 @@ class _Encoder(torch.nn.Module, ABC):
             if module is not None:
                 module.reset_parameters()
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The saved encoder may have met no edge features, and so have lost their projection.
+        if self._edges_unknown() and f"{prefix}edge.weight" not in state_dict:
+            self.edge = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _edges_unknown(self) -> bool:
+        return self.edge is not None and torch.nn.parameter.is_lazy(self.edge.weight)
+
     def _node_features(self, x: Tensor) -> Tensor:
         _check_width("x", x, self.node)
         return self.node(x)
 
     def _edge_features(self, edge_attr: Tensor | None) -> Tensor | None:
-        first = self.edge is not None and torch.nn.parameter.is_lazy(self.edge.weight)
-        if first and edge_attr is None:
+        if self._edges_unknown() and edge_attr is None:
             self.edge = None
         if (edge_attr is None) != (self.edge is None):
             expected, got = ("no", "some") if self.edge is None else ("some", "none")
@@ -283,6 +291,7 @@ class _GPSLayer(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """Initialise afresh."""
+        self.gps.attn.out_proj.reset_parameters()  # which MultiheadAttention leaves as it is
         self.gps.reset_parameters()
 
     def forward(
