@@ -857,3 +857,7 @@ def _count_graphs(batch: Tensor) -> int:
 
 def _count_proposed(rank: Rank, n_graphs: int) -> Tensor:
     return torch.bincount(rank.batch[rank.prob.detach() < 1], minlength=n_graphs)
+
+
+# As PyG does for its own classes: datasets of complexes can be read without running pickles.
+torch.serialization.add_safe_globals([LiftedComplex])
