@@ -1,0 +1,720 @@
+"""The lifting as a module and as a transform: what the contract promises of `DiffLift`."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import networkx as nx
+import pytest
+import torch
+from topomodelx.nn.cell.cwn import CWN
+from toponetx import CellComplex
+from torch_geometric.data import Batch, Data, Dataset, InMemoryDataset
+from torch_geometric.loader import DataLoader
+from torch_geometric.transforms import BaseTransform, Compose, NormalizeFeatures
+
+from topox_difflift import DOMAINS, ESTIMATORS, DiffLift, Domain, Estimator, LiftedComplex
+from topox_difflift.candidates import CandidateCells
+from topox_difflift.domains import Boundary, Cell, Hypergraph
+from topox_difflift.estimators import GumbelSigmoid
+from topox_difflift.testing import (
+    AcceptAll,
+    RejectAll,
+    assert_same,
+    check_domain,
+    check_estimator,
+    loss_of,
+)
+
+NAMES = ["hypergraph", "simplicial", "cell", "combinatorial"]
+
+
+def graph(n: int = 8, seed: int = 0, **attributes: object) -> Data:
+    """A ring with two chords."""
+    ends = [(v, (v + 1) % n) for v in range(n)] + [(0, n // 2), (1, n - 2)]
+    edge_index = torch.tensor(ends + [(v, u) for u, v in ends]).t().contiguous()
+    x = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
+    return Data(x=x, edge_index=edge_index, **attributes)
+
+
+def graphs() -> list[Data]:
+    return [graph(n, n, y=torch.tensor([n % 2])) for n in (7, 8, 10)]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make(domain: str | Domain = "cell", seed: int = 0, **options: object) -> DiffLift:
+    torch.manual_seed(seed)
+    return DiffLift(domain, **{"in_channels": 3, "hidden_channels": 16} | options)
+
+
+def apply_cwn(cwn: CWN, lifted: LiftedComplex) -> torch.Tensor:
+    x_0, x_1, _ = cwn(
+        lifted.x_0,
+        lifted.x_1,
+        lifted.x_2,
+        lifted.adjacency_1,
+        lifted.incidence_2,
+        lifted.incidence_1.T,
+    )
+    return torch.cat([x_0.flatten(), x_1.flatten()])
+
+
+def gradients(module: torch.nn.Module) -> dict[str, float]:
+    return {
+        name: 0.0 if p.grad is None else float(p.grad.abs().sum())
+        for name, p in module.named_parameters()
+    }
+
+
+# ------------------------------------------------------------------ one line
+
+
+def test_contract_snippet():
+    torch.manual_seed(0)
+    data = Batch.from_data_list(graphs())
+    lift = DiffLift()
+    lifted = lift(data)
+    cwn = CWN(3, 3, 3, 8, 2)
+    apply_cwn(cwn, lifted).square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in lift.parameters())
+    assert all(value > 0 for value in gradients(lift).values())
+    complex_ = lifted.to_toponetx()
+    assert isinstance(complex_, CellComplex)
+    assert complex_.shape == lifted.accepted().num_cells
+
+
+def test_networkx_graph_keeps_its_node_order():
+    named = nx.Graph([("b", "a"), ("a", "c"), ("c", "b"), ("c", "d")])
+    for row, node in enumerate(named):
+        # An attribute that some nodes lack, and numbers instead of lists, are no obstacle.
+        named.nodes[node].update({"x": float(row)} | ({"label": row} if row else {}))
+    named.edges["b", "a"]["weight"] = 2.0
+    lifted = DiffLift("simplicial").eval()(named)
+    assert lifted.x_0.tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert {(0, 1), (1, 2), (0, 2), (2, 3)} <= set(lifted.cells(1))
+    plain = Data(
+        x=lifted.x_0, edge_index=torch.tensor([[0, 1, 1, 2, 2, 0, 2, 3], [1, 0, 2, 1, 0, 2, 3, 2]])
+    )
+    lift = make("simplicial", in_channels=1).eval()
+    assert_same(lift(named), lift(plain))
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_x_is_that_of_the_input_and_the_rest_is_carried(domain):
+    data = graph(y=torch.tensor([1]), train_mask=torch.ones(8).bool(), name="ring")
+    lifted = make(domain)(data)
+    assert lifted.x_0 is data.x
+    assert lifted.y is data.y
+    assert lifted.train_mask is data.train_mask
+    assert lifted.name == "ring"
+    assert torch.equal(lifted.edge_index, data.edge_index)
+
+
+# ------------------------------------------------------------------ as a transform
+
+
+def test_is_a_transform():
+    lift = make().eval()
+    assert isinstance(lift, BaseTransform)
+    assert isinstance(lift, torch.nn.Module)
+    data = graph()
+    data.x = data.x.abs()
+    composed = Compose([NormalizeFeatures(), lift])(data)
+    assert isinstance(composed, LiftedComplex)
+    assert_same(composed, lift(NormalizeFeatures()(data)))
+
+
+class InMemoryList(Dataset):
+    def __init__(self, items, transform):
+        super().__init__(None, transform)
+        self.items = items
+
+    def len(self):
+        return len(self.items)
+
+    def get(self, idx):
+        return self.items[idx]
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_transform_of_a_dataset_collates_to_the_lifting_of_the_batch(domain):
+    lift = make(domain).eval()
+    dataset = InMemoryList(graphs(), lift)
+    with torch.no_grad():
+        (batch,) = DataLoader(dataset, batch_size=3)
+        whole = lift(Batch.from_data_list(graphs()))
+    assert batch.num_graphs == 3
+    assert torch.equal(batch.y, torch.tensor([1, 0, 0]))
+    for mine, theirs in zip(batch.unbatch(), whole.unbatch(), strict=True):
+        assert_same(mine, theirs)
+
+
+class OnDisk(InMemoryDataset):
+    def __init__(self, root, pre_transform):
+        super().__init__(root, pre_transform=pre_transform)
+        self.load(self.processed_paths[0], data_cls=LiftedComplex)
+
+    @property
+    def processed_file_names(self):
+        return ["data.pt"]
+
+    def process(self):
+        with torch.no_grad():
+            self.save([self.pre_transform(data) for data in graphs()], self.processed_paths[0])
+
+
+@pytest.mark.parametrize("domain", ["cell", "hypergraph"])
+def test_pre_transform_is_stored_on_disk(domain, tmp_path):
+    lift = make(domain).eval()
+    for _ in range(2):  # made, then read again
+        dataset = OnDisk(tmp_path, lift)
+        for found, data in zip(dataset, graphs(), strict=True):
+            assert isinstance(found, LiftedComplex)
+            assert_same(found, lift(data))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("domain", NAMES)
+def test_input_is_untouched(domain, training):
+    data = Batch.from_data_list(graphs())
+    data.edge_attr = torch.ones(data.num_edges)
+    before = copy.deepcopy(data)
+    lifted = make(domain).train(training)(data)
+    (lifted.x_1.sum() * 2).backward()
+    assert data.keys() == before.keys()
+    for key, value in before:
+        assert torch.equal(data[key], value)
+    assert data.x.grad is None
+
+
+# ------------------------------------------------------------------ as a module
+
+
+@pytest.mark.parametrize("encoder", ["gin", "gps"])
+@pytest.mark.parametrize("domain", NAMES)
+def test_state_dict_round_trip(domain, encoder):
+    source = make(domain, encoder=encoder)
+    other = make(domain, seed=1, encoder=encoder)
+    source(graph())
+    other(graph())
+    other.load_state_dict(source.state_dict())
+    assert_same(source.eval()(graph()), other.eval()(graph()))
+
+
+@pytest.mark.parametrize("attributed", [False, True])
+@pytest.mark.parametrize("encoder", ["gin", "gps"])
+def test_state_dict_of_a_used_lifting_fits_a_fresh_lazy_one(encoder, attributed):
+    data = graph()
+    if attributed:
+        data.edge_attr = torch.ones(data.num_edges, 2)
+    used, fresh = DiffLift(encoder=encoder), DiffLift(encoder=encoder)
+    used(data)
+    fresh.load_state_dict(used.state_dict())
+    assert_same(used.eval()(data), fresh.eval()(data))
+    assert fresh.state_dict().keys() == used.state_dict().keys()
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_copies_after_a_forward_pass(domain):
+    lift = make(domain, generator=seeded())
+    lifted = lift(graph())
+    loss_of(lifted).backward()
+    stream = io.BytesIO()
+    torch.save(lift, stream)
+    stream.seek(0)
+    copies = [
+        copy.deepcopy(lift),
+        pickle.loads(pickle.dumps(lift)),
+        torch.load(stream, weights_only=False),
+    ]
+    expected = lift(graph())
+    for twin in copies:
+        # The generator is copied as it was, so the draws are the same.
+        assert_same(twin(graph()), expected)
+        assert all(
+            p is not q for p, q in zip(twin.parameters(), lift.parameters(), strict=True)
+        )
+    # What belongs to the forward pass stays with the one that made it.
+    assert lift.regularization()
+    with pytest.raises(RuntimeError, match="forward pass"):
+        pickle.loads(pickle.dumps(lift)).regularization()
+
+
+@pytest.mark.parametrize("encoder", ["gin", "gps"])
+@pytest.mark.parametrize("domain", NAMES)
+def test_reset_parameters_resets_all_of_them(domain, encoder):
+    lift = make(domain, encoder=encoder)
+    data = graph()
+    data.edge_attr = torch.randn(data.num_edges, 2)
+    lift(data)
+    for p in lift.parameters():
+        torch.nn.init.constant_(p, 0.123)
+    lift.reset_parameters()
+    for name, p in lift.named_parameters():
+        assert not bool((p == 0.123).any()), name
+    lift(data)
+    acceptance = lift(data).prob_1.detach()
+    assert 0.6 < float(acceptance[acceptance < 1].mean()) < 0.85
+
+
+def test_reset_parameters_of_a_lazy_lifting():
+    lift = DiffLift()
+    lift.reset_parameters()
+    assert lift(graph()).num_cells[0] == 8
+
+
+def test_reset_parameters_of_a_users_encoder():
+    layer = torch.nn.Linear(3, 4)
+    lift = make(encoder=Embed(torch.nn.Sequential(layer, torch.nn.Tanh())))
+    lift(graph())
+    torch.nn.init.constant_(layer.weight, 0.123)
+    lift.reset_parameters()
+    assert not bool((layer.weight == 0.123).any())
+
+
+class Embed(torch.nn.Module):
+    """Any network on the features alone."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, edge_index, batch):
+        return self.network(x)
+
+
+def test_repr_names_the_choices():
+    lift = DiffLift(
+        Cell("minimum", max_cycle_length=7), encoder="gps", k_min=3, k_max=4,
+        estimator=GumbelSigmoid(0.5), rejected="drop", memberships="hard",
+    )  # fmt: skip
+    text = repr(lift)
+    for choice in [
+        "DiffLift(", "'minimum'", "max_cycle_length=7", "GPS", "k_min=3", "k_max=4",
+        "GumbelSigmoid(temperature=0.5)", "'drop'", "'hard'", "max_rank=2",
+    ]:  # fmt: skip
+        assert choice in text
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("domain", NAMES)
+def test_eval_is_deterministic_and_draws_nothing(domain, estimator):
+    lift = make(domain, estimator=estimator).eval()
+    random = torch.get_rng_state()
+    first = lift(graph())
+    assert torch.equal(random, torch.get_rng_state())
+    torch.manual_seed(123)
+    assert_same(first, lift(graph()))
+    for r in range(1, first.max_rank + 1):
+        assert bool((first[f"mask_{r}"] == 1).all())
+
+
+def test_train_and_eval_reach_every_part():
+    lift = make()
+    assert lift.eval().training is lift.estimator.training is False
+    assert lift.train().training is lift.estimator.training is True
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "gumbel"])
+@pytest.mark.parametrize("domain", NAMES)
+def test_generator_decides_and_the_global_state_is_untouched(domain, estimator):
+    data = Batch.from_data_list(graphs())
+    generator = seeded(3)
+    lift = make(domain, estimator=estimator, generator=generator)
+    random = torch.get_rng_state()
+    first, second = lift(data), lift(data)
+    assert torch.equal(random, torch.get_rng_state())
+    generator.manual_seed(3)
+    torch.manual_seed(99)
+    assert_same(first, lift(data))
+    assert first.mask_1.tolist() != second.mask_1.tolist()
+
+
+def test_without_a_generator_the_global_seed_decides():
+    lift = make()
+    torch.manual_seed(5)
+    first = lift(graph())
+    torch.manual_seed(5)
+    assert_same(first, lift(graph()))
+
+
+def test_optimizer_made_before_the_first_forward_pass_trains():
+    torch.manual_seed(0)
+    lift = DiffLift("hypergraph")
+    optimizer = torch.optim.Adam(lift.parameters(), lr=0.01)
+    lift(graph())
+    before = {name: p.detach().clone() for name, p in lift.named_parameters()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(lift(graph())).backward()
+        optimizer.step()
+    for name, p in lift.named_parameters():
+        assert not torch.equal(before[name], p), name
+
+
+def test_optimizer_and_lazy_edge_features():
+    lift = DiffLift()
+    optimizer = torch.optim.SGD(lift.parameters(), lr=0.01)
+    data = graph()
+    data.edge_attr = torch.randn(data.num_edges, 2)
+    loss_of(lift(data)).backward()
+    before = lift.encoder.edge.weight.detach().clone()
+    optimizer.step()
+    assert not torch.equal(before, lift.encoder.edge.weight)
+
+
+def test_numpy_integers_are_integers():
+    np = pytest.importorskip("numpy")
+    assert make(k_min=np.int64(2), k_max=np.int32(3))(graph()).num_cells[0] == 8
+
+
+# ------------------------------------------------------------------ gates
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_gradient_of_probability_is_that_of_the_gate(domain):
+    lift = make(domain, generator=seeded(1)).double()
+    data = Batch.from_data_list(graphs())
+    data.x = data.x.double()
+    lifted = lift(data)
+    for r in range(1, lifted.max_rank + 1):
+        lifted[f"prob_{r}"].retain_grad()
+        lifted[f"mask_{r}"].retain_grad()
+    loss_of(lifted).backward()
+    for r in range(1, lifted.max_rank + 1):
+        prob, mask = lifted[f"prob_{r}"], lifted[f"mask_{r}"]
+        learned = prob.detach() < 1
+        assert bool(learned.any())
+        torch.testing.assert_close(prob.grad[learned], mask.grad[learned])
+        assert bool(mask.grad[learned].any())
+        assert {0.0, 1.0} == set(mask[learned].tolist())
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_same_draws_give_the_same_complex_kept_or_dropped(domain):
+    # With one size there is no extra member beyond the size, hence no extra draw.
+    keep = make(domain, k_min=3, k_max=3, max_rank=1, rejected="keep", generator=seeded(2))
+    drop = make(domain, k_min=3, k_max=3, max_rank=1, rejected="drop", generator=seeded(2))
+    data = Batch.from_data_list(graphs())
+    kept, dropped = keep(data), drop(data)
+    assert kept.num_cells[1] > dropped.num_cells[1]
+    assert dropped.accepted() is dropped
+    assert_same(kept.accepted(), dropped)
+
+
+def test_kept_rejected_cells_leave_the_tnn_as_it_is():
+    lift = make(generator=seeded(2))
+    lifted = lift(Batch.from_data_list(graphs()))
+    accepted = lifted.accepted()
+    assert all(m < n for m, n in zip(accepted.num_cells[1:], lifted.num_cells[1:], strict=True))
+    torch.manual_seed(0)
+    cwn = CWN(3, 3, 3, 8, 2)
+    size = lifted.num_cells[0] * 8
+    whole, part = apply_cwn(cwn, lifted), apply_cwn(cwn, accepted)
+    torch.testing.assert_close(whole[:size], part[:size])
+    on_cells = lifted.mask_1.detach() == 1
+    torch.testing.assert_close(whole[size:].view(-1, 8)[on_cells], part[size:].view(-1, 8))
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_rejected_cells_receive_gradient_only_where_they_are_kept(domain):
+    found = {}
+    for rejected in ("keep", "drop"):
+        lift = make(domain, estimator=RejectAll(), rejected=rejected)
+        loss_of(lift(graph())).backward()
+        found[rejected] = gradients(lift.scorers["1"])
+    assert all(value > 0 for value in found["keep"].values())
+    assert not any(found["drop"].values())
+
+
+def test_rejected_cells_are_dropped_in_eval():
+    lifted = make(estimator=RejectAll()).eval()(graph())
+    assert lifted.num_cells[1] == graph().num_edges // 2
+    assert lifted.accepted() is lifted
+
+
+# ------------------------------------------------------------------ budget and rescue
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("domain", NAMES)
+def test_budget_bounds_the_candidates_of_each_graph(domain, training):
+    data = Batch.from_data_list(graphs())
+    lift = make(domain, estimator=AcceptAll(), cell_budget=2).train(training)
+    lifted = lift(data)
+    for r in range(1, lifted.max_rank + 1):
+        learned = lifted[f"prob_{r}"] < 1
+        per_graph = torch.bincount(lifted[f"batch_{r}"][learned], minlength=3)
+        assert bool((per_graph <= 2).all())
+        assert bool(per_graph.any())
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_budget_keeps_the_most_probable(domain):
+    data = Batch.from_data_list(graphs())
+    free = make(domain, max_rank=1, estimator=AcceptAll()).eval()(data)
+    bound = make(domain, max_rank=1, estimator=AcceptAll(), cell_budget=2).eval()(data)
+    for g in range(3):
+        of_graph = [
+            sorted(c.prob_1[(c.prob_1 < 1) & (c.batch_1 == g)].tolist()) for c in (free, bound)
+        ]
+        assert len(of_graph[0]) > 2
+        assert of_graph[0][-2:] == pytest.approx(of_graph[1])
+
+
+def test_large_budget_changes_nothing():
+    assert_same(make(cell_budget=10**6).eval()(graph()), make().eval()(graph()))
+
+
+@pytest.mark.parametrize("rejected", ["keep", "drop"])
+@pytest.mark.parametrize("domain", NAMES)
+def test_rescue_saves_the_most_probable_cell_of_each_graph(domain, rejected):
+    lonely = Data(x=torch.ones(1, 3), edge_index=torch.zeros(2, 0).long(), y=torch.tensor([0]))
+    data = Batch.from_data_list([*graphs(), lonely])
+    options = {"max_rank": 1, "k_min": 3, "k_max": 3, "rejected": rejected}
+    lifted = make(domain, estimator=RejectAll(), rescue=True, **options)(data)
+    every = make(domain, estimator=AcceptAll(), **options)(data)
+    saved = (lifted.prob_1 < 1) & (lifted.mask_1 == 1)
+    assert torch.bincount(lifted.batch_1[saved], minlength=4).tolist() == [1, 1, 1, 0]
+    for g in range(3):
+        best = every.prob_1[(every.prob_1 < 1) & (every.batch_1 == g)].max()
+        torch.testing.assert_close(lifted.prob_1[saved & (lifted.batch_1 == g)], best[None])
+    loss_of(lifted).backward()
+
+
+def test_rescue_leaves_graphs_with_an_accepted_cell_alone():
+    assert_same(make(rescue=True, generator=seeded())(graph()), make(generator=seeded())(graph()))
+
+
+# ------------------------------------------------------------------ options
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_hard_memberships_have_no_kernel_and_no_gradient(domain):
+    options = {"k_min": 3, "k_max": 3, "max_rank": 1}
+    hard = make(domain, memberships="hard", **options)
+    assert not any("kernel" in name for name, _ in hard.named_parameters())
+    assert not hard(graph()).membership_1.requires_grad
+    soft = make(domain, memberships="kernel", **options)
+    lifted = soft(graph())
+    (lifted.membership_1 * torch.randn(len(lifted.membership_1))).sum().backward()
+    assert gradients(soft)["kernels.1.log_scale"] > 0
+    assert any(gradients(soft.encoder).values())
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_memberships_do_not_change_the_forward_pass(domain):
+    hard, soft = make(domain, memberships="hard").eval(), make(domain).eval()
+    soft.load_state_dict(hard.state_dict(), strict=False)
+    assert_same(hard(graph()), soft(graph()))
+
+
+def test_dispersion_is_one_more_input_of_psi():
+    with_it, without = make(dispersion=True), make(dispersion=False)
+    for rank in ("1", "2"):
+        width = with_it.scorers[rank].rho.lins[0].in_channels
+        assert width == without.scorers[rank].rho.lins[0].in_channels + 1 == 17
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
+def test_aggregation_trains(aggregation):
+    lift = make(aggregation=aggregation, generator=seeded())
+    loss_of(lift(graph())).backward()
+    assert all(value > 0 for value in gradients(lift).values())
+
+
+def test_neighborhoods_are_built_at_once(monkeypatch):
+    built = []
+    build = LiftedComplex._build
+
+    def spy(self, kind, rank, signed):
+        built.append(f"{kind}_{rank}")
+        return build(self, kind, rank, signed)
+
+    monkeypatch.setattr(LiftedComplex, "_build", spy)
+    lifted = make(neighborhoods=["adjacency_1", "hodge_laplacian_0"])(graph())
+    assert built == ["adjacency_1", "hodge_laplacian_0"]
+    assert lifted.adjacency_1.shape == (lifted.num_cells[1],) * 2
+    assert built == ["adjacency_1", "hodge_laplacian_0"]
+    assert lifted.coadjacency_1 is lifted.coadjacency_1
+    assert built[2:] == ["coadjacency_1"]
+
+
+@pytest.mark.parametrize("max_rank", [1, 2, 3])
+@pytest.mark.parametrize("domain", ["simplicial", "combinatorial"])
+def test_max_rank(domain, max_rank):
+    lifted = make(domain, max_rank=max_rank, estimator=AcceptAll())(graph())
+    assert lifted.max_rank == max_rank
+    assert len(lifted.num_cells) == max_rank + 1
+
+
+# ------------------------------------------------------------------ regularization
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_regularization_by_hand(domain):
+    lift = make(domain, estimator=AcceptAll()).double().eval()
+    data = Batch.from_data_list(graphs())
+    data.x = data.x.double()
+    lifted, terms = lift(data), lift.regularization()
+    probs = [lifted[f"prob_{r}"] for r in range(1, lifted.max_rank + 1)]
+    p = torch.cat([prob[prob < 1] for prob in probs])
+    entropy = -(p * p.log() + (1 - p) * (1 - p).log()).mean()
+    z = lift.encoder(data.x, data.edge_index, data.batch)
+    sizes = torch.arange(lift.k_min, lift.k_max + 1)
+    means = [(size.distribution(z) * sizes).sum(1).mean() for size in lift.sizes.values()]
+    assert {name: term.dim() for name, term in terms.items()} == dict.fromkeys(
+        ["expected_size", "expected_cells", "entropy"], 0
+    )
+    torch.testing.assert_close(terms["expected_cells"], p.sum() / 3)
+    torch.testing.assert_close(terms["entropy"], entropy)
+    torch.testing.assert_close(terms["expected_size"], torch.stack(means).mean())
+
+
+@pytest.mark.parametrize(
+    ("term", "part"),
+    [("expected_size", "sizes.1"), ("expected_cells", "scorers.1"), ("entropy", "scorers.2")],
+)
+def test_regularization_has_a_gradient(term, part):
+    lift = make(generator=seeded())
+    lift(graph())
+    lift.regularization()[term].backward()
+    found = gradients(lift.get_submodule(part))
+    assert all(value > 0 for value in found.values())
+
+
+def test_regularization_of_certain_cells_is_finite():
+    lift = make()
+    lift(graph())
+    for bias in (1e4, -1e4):
+        torch.nn.init.constant_(lift.scorers["1"].rho.lins[-1].bias, bias)
+        lift(graph())
+        lift.zero_grad()
+        lift.regularization()["entropy"].backward()
+        assert all(torch.isfinite(p.grad).all() for p in lift.scorers["1"].parameters())
+
+
+def test_regularization_without_a_candidate():
+    lonely = Data(x=torch.ones(1, 3), edge_index=torch.zeros(2, 0).long())
+    lift = make()
+    lift(lonely)
+    terms = lift.regularization()
+    assert not terms["expected_cells"].any()
+    assert not terms["entropy"].any()
+    sum(terms.values()).backward()
+
+
+# ------------------------------------------------------------------ third parties
+
+
+class OneHop(Domain):
+    """A third party's domain: each node with its graph neighbours as a hyperedge."""
+
+    topology, highest_rank, default_rank = "hypergraph", 1, 1
+
+    def neighborhood(self, rank):
+        return "none"
+
+    def propose(self, skeleton, rank, nearest):
+        n = skeleton.num_nodes
+        loops = torch.arange(n).expand(2, -1)
+        centre, member = torch.cat([skeleton.graph.edge_index, loops], dim=1)
+        order = torch.argsort(centre * n + member)
+        sizes = torch.bincount(centre, minlength=n)
+        found = CandidateCells.exact(
+            member[order], sizes, skeleton.graph.batch, like=skeleton.graph.x
+        )
+        return found.select((sizes > 2).nonzero().squeeze(-1))
+
+    boundary = Hypergraph.boundary
+    features = Hypergraph.features
+    order = Hypergraph.order
+
+
+class Half(Estimator):
+    """A third party's estimator: accept the better half."""
+
+    stochastic = False
+
+    def decide(self, logits, prob, generator):
+        return logits > torch.cat([logits, logits.new_zeros(1)]).median(), prob
+
+
+def test_third_party_domain(monkeypatch):
+    check_domain(OneHop())
+    monkeypatch.setitem(DOMAINS, "one_hop", OneHop)
+    check_domain("one_hop")
+    lifted = DiffLift("one_hop", estimator=AcceptAll())(graph())
+    assert lifted.num_cells[1] == 10 + 8
+    assert "OneHop" in repr(DiffLift("one_hop"))
+
+
+def test_third_party_estimator(monkeypatch):
+    check_estimator(Half())
+    monkeypatch.setitem(ESTIMATORS, "half", Half)
+    lifted = make("hypergraph", estimator="half")(graph())
+    assert int(lifted.mask_1[lifted.prob_1 < 1].sum()) == 4
+
+
+class WrongFaces(Cell):
+    """Puts the faces of each 2-cell onto other edges."""
+
+    def boundary(self, skeleton, rank, cells):
+        right = super().boundary(skeleton, rank, cells)
+        if rank == 1:
+            return right
+        face, cell = right.faces
+        return right._replace(faces=torch.stack([(face + 1) % len(skeleton.ranks[0].sizes), cell]))
+
+
+class WrongSigns(Cell):
+    """Orients no edge of a cycle."""
+
+    def boundary(self, skeleton, rank, cells):
+        right = super().boundary(skeleton, rank, cells)
+        return Boundary(right.faces, torch.ones_like(right.orientation), right.membership)
+
+
+class AcrossGraphs(OneHop):
+    """Joins the first two nodes of the batch to every cell."""
+
+    def propose(self, skeleton, rank, nearest):
+        ends = torch.tensor([0, skeleton.num_nodes - 1])
+        few = ends if skeleton.num_nodes > 1 else ends[:0]
+        sizes = torch.tensor([2] if len(few) else [], dtype=torch.long)
+        return CandidateCells.exact(few, sizes, skeleton.graph.batch, like=skeleton.graph.x)
+
+
+@pytest.mark.parametrize("domain", [WrongFaces(), WrongSigns(), AcrossGraphs()], ids=repr)
+def test_broken_third_party_domain_is_caught(domain):
+    with pytest.raises(AssertionError):
+        check_domain(domain)
+
+
+class Coin(Estimator):
+    """Ignores the generator."""
+
+    stochastic = True
+
+    def decide(self, logits, prob, generator):
+        return torch.rand_like(prob) < prob, prob
+
+
+class Fixed(Estimator):
+    """Has no gradient."""
+
+    stochastic = False
+
+    def decide(self, logits, prob, generator):
+        return prob > 0.5, prob.detach() + 0 * logits
+
+
+@pytest.mark.parametrize("estimator", [Coin(), Fixed()], ids=["coin", "fixed"])
+def test_broken_third_party_estimator_is_caught(estimator):
+    with pytest.raises(AssertionError):
+        check_estimator(estimator)
