@@ -1,0 +1,229 @@
+"""
+A training step through `DiffLift` on MUTAG, side by side with the training step of a CWN.
+
+The CWN (one layer, 64 channels) trains on complexes whose cycle lifting was computed
+beforehand: zero_grad, forward, mean readout per graph, linear head, cross entropy, backward,
+Adam. The lift alone runs forward, and backward from gradients on its features and on its
+incidences' values. Every repetition runs all contenders one after the other, so that whatever
+else the machine does falls on each of them; the tables show medians. The CPU time of one
+thread (the default) hardly feels the machine's other work; ratios are taken from it.
+
+    python benchmarks/lift_step.py --root data
+    python benchmarks/lift_step.py --root data --json lift_step.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from topomodelx.nn.cell.cwn import CWN
+from torch_geometric.data import Batch, Data
+from torch_geometric.nn import global_mean_pool
+
+from topox_difflift import DiffLift
+from topox_difflift.datasets import load_dataset
+from topox_difflift.liftings import CycleLifting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from topox_difflift.complex import LiftedComplex
+
+HIDDEN = 64
+#: Name of each way to lift: its k_max, and what becomes of rejected cells while training.
+LIFTS = {
+    "lift, k_max 5, drop": (5, "drop"),
+    "lift, k_max 5, keep": (5, "keep"),
+    "lift, k_max 10, drop": (10, "drop"),
+    "lift, k_max 10, keep": (10, "keep"),
+}
+#: Part of issue 2's target that a row has to meet, as a multiple of the CWN step.
+TARGETS = {"lift, k_max 5, drop": 1.0, "lift, k_max 10, drop": 2.0}
+
+
+def batch_of(graphs: list[Data], count: int) -> Batch:
+    """Return the first `count` graphs as a batch, from the start again when they run out."""
+    return Batch.from_data_list([graphs[i % len(graphs)] for i in range(count)])
+
+
+class CellClassifier(torch.nn.Module):
+    """CWN, mean readout per graph and a linear head."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.tnn = CWN(channels, channels, channels, HIDDEN, 1)
+        self.head = torch.nn.Linear(3 * HIDDEN, 2)
+
+    def forward(self, cells: tuple, batches: tuple, n_graphs: int) -> torch.Tensor:
+        ranks = zip(self.tnn(*cells), batches, strict=True)
+        return self.head(torch.cat([global_mean_pool(h, b, n_graphs) for h, b in ranks], dim=1))
+
+
+def cwn_step(batch: Batch) -> Callable[[], object]:
+    """Return the training step of the CWN on the cycle-lifted batch."""
+    lifted: LiftedComplex = CycleLifting()(batch)
+    cells = (
+        *(lifted[f"x_{r}"].detach() for r in range(3)),
+        lifted.adjacency_1.detach(),
+        lifted.incidence_2.detach(),
+        lifted.incidence_1.detach().T.coalesce(),
+    )
+    batches = tuple(lifted[f"batch_{r}"] for r in range(3))
+    model = CellClassifier(lifted.x_0.size(1))
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        logits = model(cells, batches, lifted.num_graphs)
+        torch.nn.functional.cross_entropy(logits, batch.y).backward()
+        optimizer.step()
+
+    return step
+
+
+def lift_step(batch: Batch, k_max: int, rejected: str) -> Callable[[], object]:
+    """Return forward and backward pass of the lift alone."""
+    torch.manual_seed(0)
+    lift = DiffLift("cell", k_max=k_max, rejected=rejected, in_channels=batch.x.size(1))
+
+    def step() -> None:
+        lift.zero_grad()
+        lifted = lift(batch)
+        results = [lifted.x_1, lifted.x_2]
+        results += [lifted.incidence_1.values(), lifted.incidence_2.values()]
+        torch.autograd.backward(results, [torch.ones_like(result) for result in results])
+
+    return step
+
+
+def measure(
+    contenders: dict[str, Callable[[], object]], repetitions: int
+) -> dict[str, dict[str, float]]:
+    """Return the median milliseconds of each contender, CPU and wall, all run in turn."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for repetition in range(-3, repetitions):
+        for name, contender in contenders.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            contender()
+            if repetition >= 0:  # the first rounds warm up and compile
+                taken[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    medians = {
+        name: map(statistics.median, zip(*all_, strict=True)) for name, all_ in taken.items()
+    }
+    return {
+        name: dict(zip(("cpu", "wall"), (1e3 * seconds for seconds in pair), strict=True))
+        for name, pair in medians.items()
+    }
+
+
+def compare_steps(graphs: list[Data], options: argparse.Namespace) -> list[dict[str, object]]:
+    """Time the CWN's step and the lifts, and print the table."""
+    batch = batch_of(graphs, options.graphs)
+    contenders = {"CWN training step": cwn_step(batch)}
+    contenders |= {name: lift_step(batch, *settings) for name, settings in LIFTS.items()}
+    times = measure(contenders, options.repetitions)
+    reference = times["CWN training step"]["cpu"]
+    print(f"\n{options.graphs} graphs, {batch.num_nodes} nodes, {batch.num_edges} arcs")
+    print(f"  {'':24}{'CPU':>10}{'wall':>13}{'ratio':>10}{'target':>10}{'memory added':>16}")
+    rows = []
+    for name, time_ in times.items():
+        added = peak_memory(name, options)
+        ratio, target = time_["cpu"] / reference, TARGETS.get(name)
+        print(
+            f"  {name:24}{time_['cpu']:7.1f} ms{time_['wall']:10.1f} ms{ratio:9.2f}x"
+            f"{'' if target is None else f'{target:.0f}x':>10}{added:13.0f} MB"
+        )
+        rows.append({"case": name, **time_, "ratio": ratio, "target": target, "memory": added})
+    return rows
+
+
+def compare_sizes(graphs: list[Data], options: argparse.Namespace) -> dict[str, object]:
+    """Time the lift of more and more graphs, fit t = c n^a, and print the table."""
+    name, settings = next(iter(LIFTS.items()))
+    contenders = {str(n): lift_step(batch_of(graphs, n), *settings) for n in options.growth}
+    times = measure(contenders, max(3, options.repetitions // 3))
+    cpu = [times[str(n)]["cpu"] for n in options.growth]
+    exponent = slope([math.log(n) for n in options.growth], [math.log(t) for t in cpu])
+    print(f"\n{name}, growth with the number of graphs: exponent {exponent:.2f}")
+    for n, milliseconds in zip(options.growth, cpu, strict=True):
+        print(f"  {n:6} graphs{milliseconds:10.1f} ms{1e3 * milliseconds / n:10.1f} us a graph")
+    return {"case": name, "graphs": options.growth, "cpu": cpu, "exponent": exponent}
+
+
+def slope(x: list[float], y: list[float]) -> float:
+    """Return the slope of the least-squares line."""
+    return statistics.linear_regression(x, y).slope
+
+
+def resident(what: str) -> float:
+    """Return resident memory of this process in MB, now ("VmRSS") or at its peak ("VmHWM")."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := [t for t in status.read_text().split("\n") if what in t]):
+        return int(found[0].split()[1]) / 1024
+    # Elsewhere only the peak is at hand, which the imports may have set.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def print_memory(name: str, graphs: list[Data], options: argparse.Namespace) -> None:
+    """Run a few steps of one contender and print what they added to the process."""
+    batch = batch_of(graphs, options.graphs)
+    step = lift_step(batch, *LIFTS[name]) if name in LIFTS else cwn_step(batch)
+    before = resident("VmRSS")
+    for _ in range(5):
+        step()
+    print(resident("VmHWM") - before)
+
+
+def peak_memory(name: str, options: argparse.Namespace) -> float:
+    """Measure in a process of its own: compilation and thread pools count as well."""
+    flags = {"--root": options.root, "--graphs": options.graphs, "--threads": options.threads}
+    command = [sys.executable, __file__, "--memory-of", name]
+    for flag, value in flags.items():
+        command += [flag, str(value)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    root = os.environ.get("TOPOX_DIFFLIFT_DATA", "data")
+    parser.add_argument("--root", default=root, help="folder of MUTAG, downloaded if missing")
+    parser.add_argument("--graphs", type=int, default=128)
+    parser.add_argument("--growth", type=int, nargs="*", default=[32, 64, 128, 256, 512])
+    parser.add_argument("--repetitions", type=int, default=21)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print the tables and write the figures."""
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    graphs = load_dataset("MUTAG", options.root)
+    if options.memory_of:
+        print_memory(options.memory_of, graphs, options)
+        return
+    steps = compare_steps(graphs, options)
+    growth = compare_sizes(graphs, options) if len(options.growth) > 1 else None
+    if options.json:
+        figures = {"torch": torch.__version__, "steps": steps, "growth": growth}
+        options.json.write_text(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
