@@ -1,0 +1,253 @@
+"""Learned neighbourhoods: sizes, membership weights, and that sizes learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import Data
+
+from topox_difflift import DiffLift
+from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
+from topox_difflift.testing import AcceptAll
+
+
+def embeddings(n: int = 12, channels: int = 4, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, channels, generator=generator, dtype=torch.float64)
+
+
+def make(k_min: int = 2, k_max: int = 5, seed: int = 0) -> NeighborhoodSize:
+    torch.manual_seed(seed)
+    size = NeighborhoodSize(4, 8, k_min, k_max).double()
+    if size.mlp is not None:
+        # Away from the start, where all nodes look alike.
+        with torch.no_grad():
+            size.mlp.lins[-1].weight.mul_(30)
+    return size
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def find(z: torch.Tensor, size: NeighborhoodSize, **options: object) -> Nearest:
+    options = {
+        "kernel": None, "include_self": False, "sample": False, "two_sided": False,
+        "generator": seeded(),
+    } | options  # fmt: skip
+    batch = torch.zeros(len(z), dtype=torch.long)
+    return search(z, batch, 1, size, **options)
+
+
+bounds = st.tuples(st.integers(1, 4), st.integers(0, 4)).map(lambda pair: (pair[0], sum(pair)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(bounds=bounds, seed=st.integers(0, 99), sample=st.booleans())
+def test_distribution_and_tails(bounds, seed, sample):
+    k_min, k_max = bounds
+    size, z = make(k_min, k_max, seed), embeddings(seed=seed)
+    pi = size.distribution(z)
+    assert pi.shape == (12, k_max - k_min + 1)
+    torch.testing.assert_close(pi.sum(1), torch.ones(12, dtype=torch.float64))
+    taken, prob = size(z, sample, seeded(seed))
+    sizes = torch.arange(k_min, k_max + 1)
+    for j in range(k_max):
+        torch.testing.assert_close(prob[:, j], pi[:, sizes > j].sum(1))
+    torch.testing.assert_close(prob.sum(1), pi @ sizes.double())  # E[k] = sum of P(k > j)
+    count = taken.sum(1)
+    assert bool(((count >= k_min) & (count <= k_max)).all())
+    assert torch.equal(taken, torch.arange(k_max) < count[:, None])
+    if not sample:
+        assert torch.equal(count, sizes[pi.argmax(1)])
+
+
+def test_draws_follow_the_distribution():
+    size, z = make(2, 4), embeddings(1).expand(20_000, -1)
+    pi = size.distribution(z[:1]).squeeze(0)
+    count = size(z, True, seeded())[0].sum(1)
+    found = torch.bincount(count, minlength=5)[2:] / len(z)
+    torch.testing.assert_close(found.double(), pi.detach(), rtol=0, atol=0.02)
+
+
+def test_draws_come_from_the_generator():
+    size, z = make(), embeddings(200)
+    random = torch.get_rng_state()
+    first, again, other = (size(z, True, seeded(s))[0] for s in (1, 1, 2))
+    assert torch.equal(random, torch.get_rng_state())
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(size(z, False)[0], size(z, False, seeded(5))[0])
+
+
+def test_one_size_has_nothing_to_learn():
+    size, z = make(3, 3), embeddings()
+    assert list(size.parameters()) == []
+    size.reset_parameters()
+    for sample in (True, False):
+        taken, prob = size(z, sample, seeded())
+        assert bool(taken.all())
+        assert torch.equal(prob, torch.ones(12, 3, dtype=torch.float64))
+
+
+def test_the_middle_size_comes_first():
+    torch.manual_seed(0)
+    for k_max, middle in [(4, 3), (6, 4), (3, 3)]:
+        size = NeighborhoodSize(64, 64, 2, k_max)
+        taken, _ = size(torch.randn(50, 64), sample=False)
+        assert set(taken.sum(1).tolist()) == {middle}
+
+
+def test_kernel_is_one_with_the_gradient_of_kappa():
+    kernel = Kernel().double()
+    torch.nn.init.constant_(kernel.log_scale, 0.3)
+    z = embeddings(6).requires_grad_()
+    source, target = torch.tensor([0, 0, 2, 3, 5]), torch.tensor([1, 2, 3, 3, 0])
+    weight = kernel(z, source, target)
+    assert torch.equal(weight, torch.ones(5, dtype=torch.float64))
+    upstream = embeddings(5, 1).squeeze(1)
+    found = torch.autograd.grad((weight * upstream).sum(), [z, kernel.log_scale])
+    # With d = mean square of (a - b) and kappa = exp(-t d):
+    # d kappa / d a = -2 t kappa (a - b) / channels, d kappa / d log t = -t d kappa.
+    t = kernel.log_scale.exp().detach()
+    expected, scale = torch.zeros_like(z), torch.zeros((), dtype=torch.float64)
+    for u, a, b in zip(upstream, source.tolist(), target.tolist(), strict=True):
+        gap = (z[a] - z[b]).detach()
+        d = gap.square().mean()
+        kappa = torch.exp(-t * d)
+        expected[a] -= u * 2 * t * kappa * gap / 4
+        expected[b] += u * 2 * t * kappa * gap / 4
+        scale -= u * t * d * kappa
+    torch.testing.assert_close(found[0], expected)
+    torch.testing.assert_close(found[1], scale)
+
+
+def test_kernel_of_no_pair():
+    nothing = torch.zeros(0, dtype=torch.long)
+    assert Kernel().double()(embeddings(), nothing, nothing).shape == (0,)
+
+
+@pytest.mark.parametrize("include_self", [False, True])
+def test_search_finds_the_nearest(include_self):
+    z, size = embeddings(), make(2, 5)
+    found = find(z, size, include_self=include_self)
+    distance = torch.cdist(z, z)
+    if not include_self:
+        distance.fill_diagonal_(float("inf"))
+    assert torch.equal(found.index, distance.argsort(dim=1)[:, :5])
+
+
+def test_small_graphs_take_what_there_is():
+    z = embeddings(5)
+    batch = torch.tensor([0, 1, 1, 1, 2])
+    found = search(
+        z, batch, 3, make(2, 5), None,
+        include_self=False, sample=True, two_sided=True, generator=seeded(),
+    )  # fmt: skip
+    assert found.taken.sum(1).tolist() == [0, 2, 2, 2, 0]
+    assert torch.equal(found.taken, found.index >= 0)
+    assert not bool((found.listed & (found.index < 0)).any())
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_listed_columns(two_sided):
+    found = find(embeddings(), make(), sample=True, two_sided=two_sided)
+    extra = found.listed.sum(1) - found.taken.sum(1)
+    room = found.taken.sum(1) < 5
+    assert torch.equal(extra, (room & two_sided).long())
+    assert bool((found.listed | ~found.taken).all())
+
+
+def test_inclusion_is_the_indicator_with_the_gradient_of_the_tail():
+    z = embeddings()
+    found = find(z, make(), sample=True, two_sided=True)
+    node, column = found.listed.nonzero(as_tuple=True)
+    inclusion = found.inclusion(node, column)
+    assert torch.equal(inclusion.bool(), found.taken[node, column])
+    assert set(inclusion.tolist()) == {0.0, 1.0}
+    found.prob.retain_grad()
+    upstream = torch.randn(len(node), generator=seeded(), dtype=torch.float64)
+    (inclusion * upstream).sum().backward()
+    expected = torch.zeros_like(found.prob).index_put((node, column), upstream)
+    assert torch.equal(found.prob.grad, expected)
+
+
+def test_hard_memberships_are_constants():
+    z = embeddings().requires_grad_()
+    pair = torch.tensor([0, 1]), torch.tensor([2, 3])
+    assert not find(z, make()).weight(*pair).requires_grad
+    assert find(z, make(), kernel=Kernel().double()).weight(*pair).requires_grad
+
+
+class Sampled(AcceptAll):
+    """Accept every candidate, but draw the sizes."""
+
+    stochastic = True
+
+
+class Identity(torch.nn.Module):
+    """An embedding that is not trained."""
+
+    def forward(self, x, edge_index, batch):
+        return x
+
+
+def train_sizes(target: int, rejected: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Train a hypergraph lifting to have hyperedges of `target` members.
+
+    The loss speaks through the incidence matrix alone, as a TNN does: the size has to move
+    from its first mode, 4, without being told in which direction.
+    """
+    torch.manual_seed(target)
+    data = Data(x=embeddings(16).float(), edge_index=torch.zeros(2, 0).long())
+    lift = DiffLift(
+        "hypergraph", encoder=Identity(), estimator=Sampled(), rejected=rejected,
+        memberships="hard", hidden_channels=16, generator=seeded(target),
+    )  # fmt: skip
+    lift(data)
+    size = lift.sizes["1"]
+    optimizer = torch.optim.Adam(size.parameters(), lr=0.03)
+    before = lift.regularization()["expected_size"].detach()
+    assert {len(cell) for cell in lift.eval()(data).cells(1)} == {4}
+    lift.train()
+    for _ in range(150):
+        matrix = lift(data).incidence_1
+        count = torch.zeros(16).index_add(0, matrix.indices()[1], matrix.values())
+        optimizer.zero_grad()
+        (count - target).square().sum().backward()
+        optimizer.step()
+    found = torch.tensor([len(cell) for cell in lift.eval()(data).cells(1)])
+    return found, lift.regularization()["expected_size"].detach() - before
+
+
+@pytest.mark.parametrize("target", [2, 3, 4, 5])
+def test_sizes_learn_what_the_task_wants(target):
+    found, _ = train_sizes(target, "keep")
+    assert found.tolist() == [target] * 16
+
+
+@pytest.mark.parametrize(("target", "sign"), [(2, -1), (5, 1)])
+def test_sizes_move_in_the_right_direction_without_the_next_neighbour(target, sign):
+    """Where rejected cells are dropped, the estimate leans towards small sizes."""
+    _, moved = train_sizes(target, "drop")
+    assert sign * float(moved) > 0.5
+
+
+def test_each_node_learns_its_own_size():
+    torch.manual_seed(0)
+    generator = seeded()
+    z = embeddings(16).float()
+    target = torch.where(z[:, 0] > 0, 2, 5)
+    size = NeighborhoodSize(4, 16, 2, 5)
+    optimizer = torch.optim.Adam(size.parameters(), lr=0.03)
+    for _ in range(200):
+        found = find(z, size, sample=True, two_sided=True, generator=generator)
+        node, column = found.listed.nonzero(as_tuple=True)
+        count = torch.zeros(16).index_add(0, node, found.inclusion(node, column))
+        optimizer.zero_grad()
+        (count - target).square().sum().backward()
+        optimizer.step()
+    assert torch.equal(size(z, sample=False)[0].sum(1), target)
