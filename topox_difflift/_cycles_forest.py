@@ -4,11 +4,14 @@ Breadth-first forest of a graph and the cycles that its chords close.
 The forest is unique, so that every engine finds the same one: the root of a
 component is its smallest vertex, the parent of a vertex the smallest of its
 neighbours one level above. A root is its own parent, at depth 0.
+
+What follows the forest is written once, for numpy arrays, which cost least on
+the host, and for tensors on any device.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +19,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
-from topox_difflift.ragged import owners, starts
+from topox_difflift.ragged import starts
 
 __all__ = [
+    "Array",
     "Chords",
     "ancestors",
     "canonical",
@@ -29,34 +33,36 @@ __all__ = [
     "smallest_vertices",
 ]
 
+Array = TypeVar("Array", np.ndarray, Tensor)
+
 
 class Chords(NamedTuple):
     """Edges outside the forest, ascending, with the apex and length of their cycles."""
 
-    edge: Tensor
-    u: Tensor
-    v: Tensor
-    apex: Tensor
-    size: Tensor
+    edge: Any
+    u: Any
+    v: Any
+    apex: Any
+    size: Any
 
 
-def forest_scipy(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+def forest_scipy(edges: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """
     Breadth-first forest by `scipy.sparse.csgraph`, on the host.
 
     Parameters
     ----------
-    edges : torch.Tensor, shape = (2, n_edges), int64
+    edges : numpy.ndarray, shape = (2, n_edges), int64
         Columns (u, v) with u < v, sorted lexicographically.
     num_nodes : int
         Number of nodes.
 
     Returns
     -------
-    tuple of torch.Tensor, each of shape = (num_nodes,), int64
+    tuple of numpy.ndarray, each of shape = (num_nodes,), int64
         Parent and depth of each vertex.
     """
-    u, v = edges.numpy()
+    u, v = edges
     rows = np.zeros(num_nodes + 2, dtype=np.int32)
     np.cumsum(np.bincount(u, minlength=num_nodes), out=rows[1:-1])
     roots = _roots(rows[:-1], v, num_nodes)
@@ -64,11 +70,12 @@ def forest_scipy(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     rows[-1] = len(v) + len(roots)
     depth = _depths(_csr(rows, np.concatenate([v, roots])), num_nodes)
     parent = np.arange(num_nodes)
+    step = depth[u] - depth[v]
     # Of repeated positions numpy keeps the last value, here the smallest neighbour.
-    for child, above in ((u, v), (v, u)):
-        downwards = np.flatnonzero(depth[above] < depth[child])[::-1]
+    for child, above, down in ((u, v, 1), (v, u, -1)):
+        downwards = np.flatnonzero(step == down)[::-1]
         parent[child[downwards]] = above[downwards]
-    return torch.from_numpy(parent), torch.from_numpy(depth)
+    return parent, depth
 
 
 def _csr(rows: np.ndarray, columns: np.ndarray) -> csr_array:
@@ -170,18 +177,18 @@ def smallest_vertices(edges: Tensor, num_nodes: int) -> Tensor:
             label = jumped
 
 
-def ancestors(parent: Tensor, depth: Tensor) -> list[Tensor]:
+def ancestors(parent: Array, depth: Array) -> list[Array]:
     """
     Ancestors 1, 2, 4, ... levels up, so that any climb takes logarithmic steps.
 
     Parameters
     ----------
-    parent, depth : torch.Tensor, shape = (num_nodes,), int64
+    parent, depth : numpy.ndarray or torch.Tensor, shape = (num_nodes,), int64
         The forest; a root is its own parent.
 
     Returns
     -------
-    list of torch.Tensor, each of shape = (num_nodes,), int64
+    list of the same kind, each of shape = (num_nodes,), int64
         Ancestor ``2**j`` levels above each vertex, or its root.
     """
     table = [parent]
@@ -190,17 +197,17 @@ def ancestors(parent: Tensor, depth: Tensor) -> list[Tensor]:
     return table
 
 
-def chords(edges: Tensor, depth: Tensor, above: list[Tensor]) -> Chords:
+def chords(edges: Array, depth: Array, above: list[Array]) -> Chords:
     """
     Edges outside the forest, and where the paths from their ends meet.
 
     Parameters
     ----------
-    edges : torch.Tensor, shape = (2, n_edges), int64
+    edges : numpy.ndarray or torch.Tensor, shape = (2, n_edges), int64
         Columns (u, v) with u < v, sorted lexicographically.
-    depth : torch.Tensor, shape = (num_nodes,), int64
+    depth : numpy.ndarray or torch.Tensor, shape = (num_nodes,), int64
         Depth of each vertex in a breadth-first forest.
-    above : list of torch.Tensor
+    above : list
         The forest's table of `ancestors`.
 
     Returns
@@ -208,23 +215,25 @@ def chords(edges: Tensor, depth: Tensor, above: list[Tensor]) -> Chords:
     Chords
         Edge, ends, lowest common ancestor and length of the cycle of each.
     """
+    xp = _namespace(edges)
     u, v = edges
     parent = above[0]
-    edge = torch.nonzero((parent[u] != v) & (parent[v] != u)).squeeze(1)
+    edge = xp.where((parent[u] != v) & (parent[v] != u))[0]
     u, v = u[edge], v[edge]
     # In a breadth-first forest the ends of an edge lie at most one level apart.
-    left = torch.where(depth[u] > depth[v], parent[u], u)
-    right = torch.where(depth[v] > depth[u], parent[v], v)
+    step = depth[u] - depth[v]
+    left = xp.where(step > 0, parent[u], u)
+    right = xp.where(step < 0, parent[v], v)
     for jump in reversed(above):  # as far up as the two stay apart
         higher_left, higher_right = jump[left], jump[right]
         apart = higher_left != higher_right
-        left = torch.where(apart, higher_left, left)
-        right = torch.where(apart, higher_right, right)
-    apex = torch.where(left == right, left, parent[left])
+        left = xp.where(apart, higher_left, left)
+        right = xp.where(apart, higher_right, right)
+    apex = xp.where(left == right, left, parent[left])
     return Chords(edge, u, v, apex, depth[u] + depth[v] - 2 * depth[apex] + 1)
 
 
-def fundamental(which: Chords, depth: Tensor, above: list[Tensor]) -> Tensor:
+def fundamental(which: Chords, depth: Array, above: list[Array]) -> Array:
     """
     Write down the cycles that chords close with the forest.
 
@@ -232,53 +241,75 @@ def fundamental(which: Chords, depth: Tensor, above: list[Tensor]) -> Tensor:
     ----------
     which : Chords
         The chords.
-    depth : torch.Tensor, shape = (num_nodes,), int64
+    depth : numpy.ndarray or torch.Tensor, shape = (num_nodes,), int64
         Depth of each vertex in the forest.
-    above : list of torch.Tensor
+    above : list
         The forest's table of `ancestors`.
 
     Returns
     -------
-    torch.Tensor, shape = (sum(which.size),), int64
+    numpy.ndarray or torch.Tensor, shape = (sum(which.size),), int64
         Vertices in cyclic order, cycle after cycle: from u up to the apex and
         down to v.
     """
+    xp = _namespace(depth)
     if not len(which.size):
         return which.size
-    cycle = owners(which.size)
-    place = torch.arange(len(cycle), device=cycle.device) - starts(which.size)[cycle]
+    cycle, place = _entries(which.size)
+    size = which.size[cycle]
     from_u = place <= (depth[which.u] - depth[which.apex])[cycle]
-    vertex = torch.where(from_u, which.u[cycle], which.v[cycle])
-    climb = torch.where(from_u, place, which.size[cycle] - 1 - place)
+    vertex = xp.where(from_u, which.u[cycle], which.v[cycle])
+    climb = xp.where(from_u, place, size - 1 - place)
     for power in range(int(climb.max()).bit_length()):
-        vertex = torch.where((climb >> power & 1).bool(), above[power][vertex], vertex)
+        vertex = xp.where((climb >> power) & 1 == 1, above[power][vertex], vertex)
     return vertex
 
 
-def canonical(vertices: Tensor, sizes: Tensor) -> Tensor:
+def canonical(vertices: Array, sizes: Array) -> Array:
     """
     Turn each cycle so that it starts at its smallest vertex, towards the smaller neighbour.
 
     Parameters
     ----------
-    vertices : torch.Tensor, shape = (sum(sizes),), int64
+    vertices : numpy.ndarray or torch.Tensor, shape = (sum(sizes),), int64
         Vertices in cyclic order, cycle after cycle.
-    sizes : torch.Tensor, shape = (n_cycles,), int64
+    sizes : numpy.ndarray or torch.Tensor, shape = (n_cycles,), int64
         Number of vertices of each cycle, at least 3.
 
     Returns
     -------
-    torch.Tensor, shape = (sum(sizes),), int64
+    numpy.ndarray or torch.Tensor, shape = (sum(sizes),), int64
         The same cycles, in the same order.
     """
+    xp = _namespace(vertices)
     if not len(sizes):
         return vertices
-    cycle, begin = owners(sizes), starts(sizes)
-    low = vertices[begin].scatter_reduce(0, cycle, vertices, "amin")
-    first = torch.nonzero(vertices == low[cycle]).squeeze(1) - begin
+    cycle, place = _entries(sizes)
+    begin = sizes.cumsum(0) - sizes
+    first = xp.where(vertices == _least(vertices, begin, cycle)[cycle])[0] - begin
     after = vertices[begin + (first + 1) % sizes]
     before = vertices[begin + (first - 1) % sizes]
-    turn = torch.where(after < before, 1, -1)
-    walked = torch.arange(len(vertices), device=vertices.device) - begin[cycle]
-    place = (first[cycle] + turn[cycle] * walked) % sizes[cycle]
-    return vertices[begin[cycle] + place]
+    turn = xp.where(after < before, 1, -1)
+    return vertices[begin[cycle] + (first[cycle] + turn[cycle] * place) % sizes[cycle]]
+
+
+def _namespace(array: Array) -> Any:
+    """Return the module whose functions take such an array."""
+    return torch if isinstance(array, Tensor) else np
+
+
+def _entries(sizes: Array) -> tuple[Array, Array]:
+    """Row of each entry of a ragged list, and its place within the row."""
+    begin = sizes.cumsum(0) - sizes
+    if isinstance(sizes, Tensor):
+        row = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+        return row, torch.arange(len(row), device=sizes.device) - begin[row]
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    return row, np.arange(len(row)) - begin[row]
+
+
+def _least(vertices: Array, begin: Array, cycle: Array) -> Array:
+    """Smallest vertex of each cycle."""
+    if isinstance(vertices, Tensor):
+        return vertices[begin].scatter_reduce(0, cycle, vertices, "amin")
+    return np.minimum.reduceat(vertices, begin)

@@ -47,14 +47,14 @@ class Adjacency(NamedTuple):
     @classmethod
     def build(cls, edges: np.ndarray, rank: np.ndarray, num_nodes: int) -> Adjacency:
         """
-        Sort the edges at each vertex by rank.
+        List the edges at each vertex, by rank.
 
         Parameters
         ----------
         edges : numpy.ndarray, shape = (2, n_edges), int64
-            Ends of the edges.
+            Ends of the edges, in the order of their ranks.
         rank : numpy.ndarray, shape = (n_edges,), int64
-            Rank of each edge, 0 for all edges of the forest.
+            Rank of each edge, ascending; 0 for all edges of the forest.
         num_nodes : int
             Number of nodes.
 
@@ -63,14 +63,15 @@ class Adjacency(NamedTuple):
         Adjacency
             The neighbours.
         """
-        n_ranks = int(rank.max(initial=0)) + 1
-        by_rank = _stable_argsort(rank, n_ranks)
-        ends, rank = edges[:, by_rank], np.repeat(rank[by_rank], 2)
-        tail, head = ends.T.ravel(), ends[::-1].T.ravel()
-        order = _stable_argsort(tail, num_nodes)
-        begin = np.zeros(num_nodes + 1, dtype=np.int64)
-        np.cumsum(np.bincount(tail, minlength=num_nodes), out=begin[1:])
-        return cls(begin, head[order], tail[order] * n_ranks + rank[order], n_ranks)
+        n_ranks = int(rank[-1]) + 1 if len(rank) else 1
+        tail, head = edges.T.ravel(), edges[::-1].T.ravel()
+        # A transposition sorts by vertex in linear time and leaves equal ones in their order.
+        entries = (np.arange(len(tail)), tail, np.arange(len(tail) + 1))
+        by_vertex = csr_array(entries, shape=(len(tail), num_nodes)).tocsc()
+        order = by_vertex.data
+        vertex = np.repeat(np.arange(num_nodes), np.diff(by_vertex.indptr))
+        key = vertex * n_ranks + rank[order >> 1]
+        return cls(by_vertex.indptr.astype(np.int64), head[order], key, n_ranks)
 
 
 class _Group(NamedTuple):
@@ -236,9 +237,3 @@ def _is_first(values: np.ndarray) -> np.ndarray:
     first = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=first[1:])
     return first
-
-
-def _stable_argsort(values: np.ndarray, bound: int) -> np.ndarray:
-    """Argsort of integers below `bound` in linear time: a transposition counts them."""
-    entries = (np.ones(len(values), dtype=np.int8), values, np.arange(len(values) + 1))
-    return csr_array(entries, shape=(len(values), bound)).tocsc().indices

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from topox_difflift._cycles_forest import (
+    Array,
     Chords,
     ancestors,
     canonical,
@@ -30,6 +32,9 @@ from topox_difflift._cycles_minimum import minimum_rows
 from topox_difflift._cycles_search import Adjacency, shortest_paths
 from topox_difflift.cliques import check_edges, edge_ids
 from topox_difflift.ragged import owners, starts, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "edge_ids",
@@ -87,15 +92,10 @@ def fundamental_cycles(
     if engine == "numba":
         return _drop_long(_compiled_basis(edges, num_nodes, 0), max_length)
     if engine == "scipy":
-        host = edges.cpu()
-        parent, depth = forest_scipy(host, num_nodes)
-    else:
-        host = edges
-        parent, depth = forest_torch(host, num_nodes)
-    above = ancestors(parent, depth)
-    found = chords(host, depth, above)
-    vertices = canonical(fundamental(found, depth, above), found.size)
-    return _drop_long((vertices.to(edges.device), found.size.to(edges.device)), max_length)
+        host = edges.cpu().numpy()
+        vertices, sizes = _close(host, *forest_scipy(host, num_nodes))
+        return _drop_long((_on(edges, vertices), _on(edges, sizes)), max_length)
+    return _drop_long(_close(edges, *forest_torch(edges, num_nodes)), max_length)
 
 
 def shortest_cycle_basis(
@@ -161,8 +161,8 @@ def shortest_cycle_basis(
     engine = _choose(engine, edges, ("numba", "scipy"))
     if engine == "numba":
         return _drop_long(_compiled_basis(edges, num_nodes, max_search), max_length)
-    vertices, sizes = _searched_basis(edges.cpu(), num_nodes, max_search)
-    return _drop_long((vertices.to(edges.device), sizes.to(edges.device)), max_length)
+    vertices, sizes = _searched_basis(edges.cpu().numpy(), num_nodes, max_search)
+    return _drop_long((_on(edges, vertices), _on(edges, sizes)), max_length)
 
 
 def minimum_cycle_basis(edges: Tensor, num_nodes: int, *, max_length: int | None = None) -> Cycles:
@@ -207,13 +207,13 @@ def minimum_cycle_basis(edges: Tensor, num_nodes: int, *, max_length: int | None
     near, lengths = shortest_cycle_basis(host, num_nodes)
     if not len(lengths):
         return near.to(edges.device), lengths.to(edges.device)
-    parent, depth = forest_scipy(host, num_nodes)
     component = smallest_vertices(host, num_nodes)
     longest = torch.zeros(num_nodes, dtype=torch.int64)
     longest.scatter_reduce_(0, component[near[starts(lengths)]], lengths, "amax")
-    chord = chords(host, depth, ancestors(parent, depth)).edge
+    parent, depth = forest_scipy(host.numpy(), num_nodes)
+    chord = chords(host.numpy(), depth, ancestors(parent, depth)).edge
     rows = minimum_rows(
-        host.numpy(), num_nodes, chord.numpy(), component.numpy(), longest[component].numpy()
+        host.numpy(), num_nodes, chord, component.numpy(), longest[component].numpy()
     )
     vertices, sizes = _ragged([torch.from_numpy(block) for block in rows])
     vertices, sizes = _sort_by_root(canonical(vertices, sizes), sizes)
@@ -311,41 +311,60 @@ def _compiled_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
 
     u, v = edges.cpu().contiguous().numpy()
     vertices, sizes = basis(u, v, num_nodes, max_search)
-    return torch.from_numpy(vertices).to(edges.device), torch.from_numpy(sizes).to(edges.device)
+    return _on(edges, vertices), _on(edges, sizes)
 
 
-def _searched_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
-    """Shortest cycle basis by arrays, on the host."""
+def _close(edges: Array, parent: Array, depth: Array) -> tuple[Array, Array]:
+    """Fundamental cycles of a forest."""
+    above = ancestors(parent, depth)
+    found = chords(edges, depth, above)
+    return canonical(fundamental(found, depth, above), found.size), found.size
+
+
+def _searched_basis(
+    edges: np.ndarray, num_nodes: int, max_search: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shortest cycle basis by arrays."""
     parent, depth = forest_scipy(edges, num_nodes)
     above = ancestors(parent, depth)
     found = chords(edges, depth, above)
-    by_length = found.size.argsort(stable=True)
-    rank = torch.zeros(edges.size(1), dtype=torch.int64)
-    rank[found.edge[by_length]] = torch.arange(1, len(by_length) + 1)
-    # A path as long as the fundamental one would gain nothing, and none is shorter than 2.
-    asked = torch.nonzero(found.size > 3).squeeze(1)
-    pieces: list[tuple[Tensor, Tensor]] = []
-    sizes = found.size.clone()
-    if len(asked) and max_search:
-        searches = shortest_paths(
-            Adjacency.build(edges.numpy(), rank.numpy(), num_nodes),
-            torch.stack([found.u[asked], found.v[asked]]).numpy(),
-            rank[found.edge[asked]].numpy(),
-            (found.size[asked] - 2).numpy(),
-            max_search,
-        )
-        pieces = [(asked[torch.from_numpy(i)], torch.from_numpy(p)) for i, p in searches]
-    kept = torch.ones(len(sizes), dtype=torch.bool)
+    pieces = list(_shorter_paths(edges, num_nodes, found, max_search))
+    sizes, kept = found.size.copy(), np.ones(len(found.size), dtype=bool)
     for which, paths in pieces:
-        sizes[which], kept[which] = paths.size(1), False
-    vertices = torch.empty(int(sizes.sum()), dtype=torch.int64)
-    begin = starts(sizes)
+        sizes[which], kept[which] = paths.shape[1], False
+    vertices = np.empty(sizes.sum(), dtype=np.int64)
+    begin = sizes.cumsum() - sizes
     for which, paths in pieces:
-        vertices[begin[which, None] + torch.arange(paths.size(1))] = paths
-    index = torch.nonzero(kept).squeeze(1)
-    fundamentals = Chords(*(column[index] for column in found))
-    vertices[take(sizes, index)] = fundamental(fundamentals, depth, above)
+        vertices[begin[which, None] + np.arange(paths.shape[1])] = paths
+    fundamentals = Chords(*(column[kept] for column in found))
+    vertices[np.repeat(kept, sizes)] = fundamental(fundamentals, depth, above)
     return canonical(vertices, sizes), sizes
+
+
+def _shorter_paths(
+    edges: np.ndarray, num_nodes: int, found: Chords, max_search: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield chords and the paths that close a shorter cycle with them than the forest does."""
+    # A path as long as the fundamental one would gain nothing, and none is shorter than 2.
+    asked = np.flatnonzero(found.size > 3)
+    if not len(asked) or not max_search:
+        return
+    by_length = found.size.argsort(kind="stable")
+    rank = np.empty_like(by_length)
+    rank[by_length] = np.arange(1, len(rank) + 1)
+    forest = np.delete(np.arange(edges.shape[1]), found.edge)
+    ranked = np.concatenate([forest, found.edge[by_length]])
+    ranks = np.concatenate([np.zeros_like(forest), rank[by_length]])
+    adjacency = Adjacency.build(edges[:, ranked], ranks, num_nodes)
+    ends = np.stack([found.u[asked], found.v[asked]])
+    longest = found.size[asked] - 2
+    for which, paths in shortest_paths(adjacency, ends, rank[asked], longest, max_search):
+        yield asked[which], paths
+
+
+def _on(edges: Tensor, array: np.ndarray | Tensor) -> Tensor:
+    """Return an array as a tensor on the device of `edges`."""
+    return torch.as_tensor(array).to(edges.device)
 
 
 def _arcs(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
