@@ -107,6 +107,8 @@ class CandidateCells:
             Number of members of each cell.
         """
         inside = self.weight.detach() != 0
+        if bool(inside.all()):
+            return self.vertices, self.sizes
         sizes = torch.zeros_like(self.sizes)
         sizes.index_add_(0, ragged.owners(self.sizes), inside.long())
         return self.vertices[inside], sizes

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch_geometric.nn import MLP
 
+from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.sparse import segment_sum
+from topox_difflift.sparse import Segments
 
 __all__ = ["AGGREGATIONS", "CellScorer"]
 
@@ -17,15 +20,43 @@ AGGREGATIONS = ("mean", "sum", "max")
 INITIAL_LOGIT = 1.0
 
 
-def _pool(x: Tensor, vertices: Tensor, sizes: Tensor, aggregation: str) -> Tensor:
+class _Moments(torch.autograd.Function):
+    """
+    Mean and dispersion of the rows of each segment, neither storing what is gathered.
+
+    The dispersion is the mean square less the squared mean, averaged over the channels. Both
+    backward passes are one sum over the segments that a row belongs to: with g and h the
+    gradients of mean and dispersion, m the mean and s the size of a segment, row x receives
+    ``sum (g - w m) / s + x sum w / s`` with ``w = 2 h / channels``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+        scale = segments.sizes.to(x.dtype).reciprocal().unsqueeze(-1)
+        mean = segments.gather_sum(x).mul_(scale)
+        square = segments.gather_sum(x.square().sum(-1, keepdim=True)).mul_(scale)
+        ctx.segments = segments
+        ctx.save_for_backward(x, mean, scale)
+        return mean, (square - mean.square().sum(-1, keepdim=True)).div_(x.size(1))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, mean, scale = ctx.saved_tensors
+        by_mean, by_dispersion = grads
+        weight = by_dispersion * scale * (2 / x.size(1))
+        transposed = ctx.segments.transposed
+        result = transposed.gather_sum((by_mean * scale).addcmul_(mean, weight, value=-1))
+        return result.addcmul_(x, transposed.gather_sum(weight)), None
+
+
+def _pool(x: Tensor, segments: Segments, aggregation: str) -> Tensor:
     """Pool the rows of the members of each cell."""
-    if aggregation == "max":
-        if len(vertices) == 0:
-            return segment_sum(x, vertices, sizes)
-        offsets = sizes.cumsum(0) - sizes
-        return torch.nn.functional.embedding_bag(vertices, x, offsets, mode="max")
-    total = segment_sum(x, vertices, sizes)
-    return total if aggregation == "sum" else total / sizes.unsqueeze(-1)
+    if aggregation == "max" and len(segments.index):
+        offsets = ragged.starts(segments.sizes)
+        return torch.nn.functional.embedding_bag(segments.index, x, offsets, mode="max")
+    total = segments.sum(x)
+    return total / segments.sizes.to(x.dtype).unsqueeze(-1) if aggregation == "mean" else total
 
 
 class CellScorer(torch.nn.Module):
@@ -109,16 +140,14 @@ class CellScorer(torch.nn.Module):
         torch.Tensor, shape = (n_cells,)
             Acceptance logits.
         """
-        vertices, sizes = candidates.members()
+        segments = Segments(*candidates.members(), len(z))
+        if not self.dispersion:
+            return self.rho(self._pooled(z, segments)).squeeze(-1)
+        mean, dispersion = _Moments.apply(z, segments)
+        own = self.phi is None and self.aggregation == "mean"
+        pooled = mean if own else self._pooled(z, segments)
+        return self.rho(torch.cat([pooled, dispersion], dim=-1)).squeeze(-1)
+
+    def _pooled(self, z: Tensor, segments: Segments) -> Tensor:
         members = z if self.phi is None else self.phi(z)
-        pooled = _pool(members, vertices, sizes, self.aggregation)
-        if self.dispersion:
-            pooled = torch.cat([pooled, _dispersion(z, vertices, sizes)], dim=-1)
-        return self.rho(pooled).squeeze(-1)
-
-
-def _dispersion(z: Tensor, vertices: Tensor, sizes: Tensor) -> Tensor:
-    """Mean over channels of the members' variance, as the mean square less the squared mean."""
-    moments = torch.cat([z, z.square().sum(-1, keepdim=True)], dim=-1)
-    mean = _pool(moments, vertices, sizes, "mean")
-    return (mean[:, -1:] - mean[:, :-1].square().sum(-1, keepdim=True)) / z.size(1)
+        return _pool(members, segments, self.aggregation)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["matmul", "segment_sum", "sort_pairs", "sparse_coo"]
+from topox_difflift import ragged
+
+__all__ = ["Segments", "matmul", "segment_sum", "sort_pairs", "sparse_coo", "stable_order"]
 
 
 def sparse_coo(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -58,6 +63,34 @@ class _SparseCOO(torch.autograd.Function):
         return grad.sparse_mask(pattern).values(), None, None
 
 
+def stable_order(keys: Tensor) -> Tensor:
+    """
+    Stable order of non-negative integers.
+
+    On the host by radix, since PyTorch's sort of a few thousand integers takes five times as
+    long; elsewhere PyTorch's own.
+
+    Parameters
+    ----------
+    keys : torch.Tensor, shape = (n,), int64
+        The integers.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n,), int64
+        Their positions, smallest first, equal ones in their order.
+    """
+    if keys.device.type != "cpu" or len(keys) == 0:
+        return torch.argsort(keys, stable=True)
+    values = keys.numpy()
+    # NumPy sorts 16 bits by radix: least significant digits first, each pass stable.
+    order = np.argsort(values.astype(np.uint16), kind="stable")
+    for shift in range(16, int(values.max()).bit_length(), 16):
+        digits = (values[order] >> shift).astype(np.uint16)
+        order = order[np.argsort(digits, kind="stable")]
+    return torch.from_numpy(order)
+
+
 def sort_pairs(index: Tensor, n_columns: int) -> tuple[Tensor, Tensor]:
     """
     Sort pairs (row, column) by row, then by column.
@@ -76,8 +109,8 @@ def sort_pairs(index: Tensor, n_columns: int) -> tuple[Tensor, Tensor]:
     order : torch.Tensor, shape = (nnz,), int64
         Position of each sorted pair in the input.
     """
-    order = torch.argsort(index[0] * max(n_columns, 1) + index[1])
-    return index[:, order].contiguous(), order
+    order = stable_order(index[0] * max(n_columns, 1) + index[1])
+    return index.index_select(1, order), order
 
 
 def matmul(index: Tensor, values: Tensor, x: Tensor, n_rows: int) -> Tensor:
@@ -107,22 +140,118 @@ def matmul(index: Tensor, values: Tensor, x: Tensor, n_rows: int) -> Tensor:
     return x.new_zeros(n_rows, x.size(1)).index_add(0, index[0], messages)
 
 
+@dataclass(frozen=True)
+class Segments:
+    """
+    Which rows of a matrix each segment adds up; what is derived from it is kept.
+
+    Attributes
+    ----------
+    index : torch.Tensor, shape = (sum(sizes),), int64
+        Row of each member, segment after segment.
+    sizes : torch.Tensor, shape = (n_segments,), int64
+        Number of members of each segment.
+    n_rows : int
+        Number of rows to choose from.
+    """
+
+    index: Tensor
+    sizes: Tensor
+    n_rows: int
+
+    @classmethod
+    def grouped(cls, group: Tensor, n_groups: int) -> Segments:
+        """
+        Segments of the rows that belong to one group.
+
+        Parameters
+        ----------
+        group : torch.Tensor, shape = (n_rows,), int64
+            Group of each row.
+        n_groups : int
+            Number of groups.
+
+        Returns
+        -------
+        Segments
+            One segment for each group, its rows ascending.
+        """
+        sizes = torch.bincount(group, minlength=n_groups)
+        return cls(stable_order(group), sizes, len(group))
+
+    @cached_property
+    def owners(self) -> Tensor:
+        """
+        Segment of each member.
+
+        Returns
+        -------
+        torch.Tensor, shape = (sum(sizes),), int64
+            Ascending.
+        """
+        return ragged.owners(self.sizes)
+
+    @cached_property
+    def transposed(self) -> Segments:
+        """
+        Which segments each row is a member of.
+
+        Returns
+        -------
+        Segments
+            Segments of the rows, to add up what belongs to the segments.
+        """
+        order = stable_order(self.index)
+        sizes = torch.bincount(self.index, minlength=self.n_rows)
+        return Segments(self.owners.index_select(0, order), sizes, len(self.sizes))
+
+    def gather_sum(self, x: Tensor) -> Tensor:
+        """
+        Sum rows segment by segment, without storing what is gathered.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments, channels)
+            The sums, 0 for an empty segment.
+        """
+        if len(self.index) == 0:
+            return x.new_zeros(len(self.sizes), x.size(1))
+        offsets = ragged.starts(self.sizes)
+        return torch.nn.functional.embedding_bag(self.index, x.contiguous(), offsets, mode="sum")
+
+    def sum(self, x: Tensor) -> Tensor:
+        """
+        Sum rows segment by segment, with a gradient.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments, channels)
+            The sums, 0 for an empty segment.
+        """
+        return _SegmentSum.apply(x, self)
+
+
 class _SegmentSum(torch.autograd.Function):
-    """Sum of gathered rows; the gathered rows themselves are never stored."""
+    """Sum of gathered rows, whose backward pass is one as well, by the transposed segments."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
-        ctx.save_for_backward(index, sizes)
-        ctx.n_rows = x.size(0)
-        offsets = sizes.cumsum(0) - sizes
-        return torch.nn.functional.embedding_bag(index, x, offsets, mode="sum")
+    def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
+        ctx.segments = segments
+        return segments.gather_sum(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        index, sizes = ctx.saved_tensors
-        (grad,) = grads
-        rows = torch.repeat_interleave(grad, sizes, dim=0)
-        return grad.new_zeros(ctx.n_rows, grad.size(1)).index_add(0, index, rows), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.segments.transposed.sum(grads[0]), None
 
 
 def segment_sum(x: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
@@ -143,6 +272,4 @@ def segment_sum(x: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
     torch.Tensor, shape = (n_segments, channels)
         The sums.
     """
-    if len(index) == 0:
-        return x.new_zeros(len(sizes), x.size(1)) + 0 * x.sum()
-    return _SegmentSum.apply(x, index, sizes)
+    return Segments(index, sizes, len(x)).sum(x)
