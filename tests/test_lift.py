@@ -368,6 +368,16 @@ def test_optimizer_and_lazy_edge_features():
     assert not torch.equal(before, lift.encoder.edge.weight)
 
 
+@pytest.mark.parametrize("encoder", ["gin", "gps"])
+@pytest.mark.parametrize("domain", NAMES)
+def test_autocast(domain, encoder):
+    lift = make(domain, encoder=encoder)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = loss_of(lift(graph()))
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in lift.parameters())
+
+
 def test_numpy_integers_are_integers():
     np = pytest.importorskip("numpy")
     assert make(k_min=np.int64(2), k_max=np.int32(3))(graph()).num_cells[0] == 8
