@@ -29,6 +29,10 @@ class CandidateCells:
         Straight-through membership weight of each entry. Exactly 1 for a member;
         exactly 0 for a vertex that the sampled size leaves out and that is listed
         only so that the size receives a gradient.
+    inclusion : torch.Tensor, shape = (n_cells,), optional
+        Straight-through indicator of each cell: exactly 0 for a cell that the sampled
+        sizes leave out as a whole, and that is listed only for their gradient; None
+        where all are included.
     """
 
     vertices: Tensor
