@@ -205,7 +205,7 @@ class Segments:
         sizes = torch.bincount(self.index, minlength=self.n_rows)
         return Segments(self.owners.index_select(0, order), sizes, len(self.sizes))
 
-    def gather_sum(self, x: Tensor) -> Tensor:
+    def gather_sum(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """
         Sum rows segment by segment, without storing what is gathered.
 
@@ -213,6 +213,8 @@ class Segments:
         ----------
         x : torch.Tensor, shape = (n_rows, channels)
             Rows to gather from.
+        weight : torch.Tensor, shape = (sum(sizes),), optional
+            Factor of each member.
 
         Returns
         -------
@@ -221,8 +223,13 @@ class Segments:
         """
         if len(self.index) == 0:
             return x.new_zeros(len(self.sizes), x.size(1))
-        offsets = ragged.starts(self.sizes)
-        return torch.nn.functional.embedding_bag(self.index, x.contiguous(), offsets, mode="sum")
+        return torch.nn.functional.embedding_bag(
+            self.index,
+            x.contiguous(),
+            ragged.starts(self.sizes),
+            mode="sum",
+            per_sample_weights=weight,
+        )
 
     def sum(self, x: Tensor) -> Tensor:
         """
