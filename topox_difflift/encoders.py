@@ -88,22 +88,23 @@ def _check_width(name: str, values: Tensor, layer: Linear) -> None:
 
 
 class _EdgeMessages(torch.autograd.Function):
-    """Sum of ``relu(h_j + e_ij)`` over the arcs (j, i); the messages alone are stored."""
+    """Sum of ``relu(h_j + e_ij)`` over the arcs (j, i); one matrix of their size is stored."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, e: Tensor, edge_index: Tensor) -> Tensor:
         source, target = edge_index
         messages = h.index_select(0, source).add_(e).relu_()
-        ctx.save_for_backward(messages, source, target)
-        return Segments.grouped(target, len(h)).gather_sum(messages)
+        total = Segments.grouped(target, len(h)).pool(messages)
+        # Messages are at least 0: their sign is the derivative of the relu.
+        ctx.save_for_backward(messages.sign_(), source, target)
+        return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        (by_sum,), (messages, source, target) = grads, ctx.saved_tensors
-        # Messages are at least 0: their sign is the derivative of the relu.
-        by_message = by_sum.index_select(0, target).mul_(messages.sign())
-        return Segments.grouped(source, len(by_sum)).gather_sum(by_message), by_message, None
+        (by_sum,), (slope, source, target) = grads, ctx.saved_tensors
+        by_message = by_sum.index_select(0, target).mul_(slope)
+        return Segments.grouped(source, len(by_sum)).pool(by_message), by_message, None
 
 
 class _GINE(GINEConv):
@@ -133,7 +134,7 @@ class _GINLayer(torch.nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        update = MLP([channels, channels, channels], norm=None)
+        update = MLP([channels, channels, channels], norm=None, act_kwargs={"inplace": True})
         self.conv = _GINE(update)
         # Shares the update network: the sum of plain messages when there are no edge features.
         self.plain = _GIN(update)
@@ -331,7 +332,11 @@ class _GPSLayer(torch.nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.gps = GPSConv(
-            channels, _GINLayer(channels), heads=heads, norm="layer_norm", norm_kwargs={"mode": "node"}
+            channels,
+            _GINLayer(channels),
+            heads=heads,
+            norm="layer_norm",
+            norm_kwargs={"mode": "node"},
         )
 
     def reset_parameters(self) -> None:

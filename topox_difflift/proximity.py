@@ -35,7 +35,7 @@ class _SquaredDistances(torch.autograd.Function):
         is_target = ends.index >= len(source)
         weight = torch.cat([2 * grad, -2 * grad]).index_select(0, ends.index)
         pairs = Segments(ends.index - len(source) * is_target, ends.sizes, len(source))
-        return pairs.gather_sum(difference, weight), None, None
+        return pairs.pool(difference, weight), None, None
 
 
 class Kernel(torch.nn.Module):
@@ -201,7 +201,8 @@ class NeighborhoodSize(torch.nn.Module):
         super().__init__()
         self.k_min, self.k_max = k_min, k_max
         n_sizes = k_max - k_min + 1
-        self.mlp = MLP([in_channels, hidden_channels, n_sizes], norm=None) if n_sizes > 1 else None
+        widths, in_place = [in_channels, hidden_channels, n_sizes], {"inplace": True}
+        self.mlp = MLP(widths, norm=None, act_kwargs=in_place) if n_sizes > 1 else None
         self._start()
 
     def _start(self) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch_geometric.nn import MLP
 
 from topox_difflift import ragged
-from topox_difflift.candidates import CandidateCells
 from topox_difflift.sparse import Segments
+
+if TYPE_CHECKING:
+    from topox_difflift.candidates import CandidateCells
 
 __all__ = ["AGGREGATIONS", "CellScorer"]
 
@@ -20,43 +22,14 @@ AGGREGATIONS = ("mean", "sum", "max")
 INITIAL_LOGIT = 1.0
 
 
-class _Moments(torch.autograd.Function):
-    """
-    Mean and dispersion of the rows of each segment, neither storing what is gathered.
-
-    The dispersion is the mean square less the squared mean, averaged over the channels. Both
-    backward passes are one sum over the segments that a row belongs to: with g and h the
-    gradients of mean and dispersion, m the mean and s the size of a segment, row x receives
-    ``sum (g - w m) / s + x sum w / s`` with ``w = 2 h / channels``.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
-        scale = segments.sizes.to(x.dtype).reciprocal().unsqueeze(-1)
-        mean = segments.gather_sum(x).mul_(scale)
-        square = segments.gather_sum(x.square().sum(-1, keepdim=True)).mul_(scale)
-        ctx.segments = segments
-        ctx.save_for_backward(x, mean, scale)
-        return mean, (square - mean.square().sum(-1, keepdim=True)).div_(x.size(1))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        x, mean, scale = ctx.saved_tensors
-        by_mean, by_dispersion = grads
-        weight = by_dispersion * scale * (2 / x.size(1))
-        transposed = ctx.segments.transposed
-        result = transposed.gather_sum((by_mean * scale).addcmul_(mean, weight, value=-1))
-        return result.addcmul_(x, transposed.gather_sum(weight)), None
-
-
 def _pool(x: Tensor, segments: Segments, aggregation: str) -> Tensor:
     """Pool the rows of the members of each cell."""
-    if aggregation == "max" and len(segments.index):
-        offsets = ragged.starts(segments.sizes)
-        return torch.nn.functional.embedding_bag(segments.index, x, offsets, mode="max")
-    total = segments.sum(x)
-    return total / segments.sizes.to(x.dtype).unsqueeze(-1) if aggregation == "mean" else total
+    if aggregation == "mean":
+        return segments.mean(x)
+    if aggregation == "sum" or len(segments.index) == 0:
+        return segments.sum(x)
+    offsets = ragged.starts(segments.sizes)
+    return torch.nn.functional.embedding_bag(segments.index, x, offsets, mode="max")
 
 
 class CellScorer(torch.nn.Module):
@@ -104,7 +77,9 @@ class CellScorer(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.aggregation, self.dispersion = aggregation, dispersion
-        self.phi = MLP([in_channels, hidden_channels], norm=None, plain_last=False) if deep_set else None
+        self.phi = (
+            MLP([in_channels, hidden_channels], norm=None, plain_last=False) if deep_set else None
+        )
         pooled = hidden_channels if deep_set else in_channels
         width = -1 if pooled == -1 else pooled + dispersion
         self.rho = MLP([width, hidden_channels, 1], norm=None)
@@ -140,14 +115,28 @@ class CellScorer(torch.nn.Module):
         torch.Tensor, shape = (n_cells,)
             Acceptance logits.
         """
-        segments = Segments(*candidates.members(), len(z))
-        if not self.dispersion:
-            return self.rho(self._pooled(z, segments)).squeeze(-1)
-        mean, dispersion = _Moments.apply(z, segments)
-        own = self.phi is None and self.aggregation == "mean"
-        pooled = mean if own else self._pooled(z, segments)
-        return self.rho(torch.cat([pooled, dispersion], dim=-1)).squeeze(-1)
-
-    def _pooled(self, z: Tensor, segments: Segments) -> Tensor:
         members = z if self.phi is None else self.phi(z)
-        return _pool(members, segments, self.aggregation)
+        segments = Segments(*candidates.members(), len(z))
+        spread = segments.dispersion(z).unsqueeze(-1) if self.dispersion else None
+        hidden = self._hidden(members, segments, spread)
+        return self.rho.lins[1](hidden.relu_()).squeeze(-1)
+
+    def _hidden(self, members: Tensor, segments: Segments, spread: Tensor | None) -> Tensor:
+        """
+        First layer of rho, before its relu.
+
+        It is linear, and so are mean and sum: on each node, which there are fewer of than
+        candidates, before pooling, it costs less.
+        """
+        first, width = self.rho.lins[0], members.size(1)
+        if torch.nn.parameter.is_lazy(first.weight):
+            first(members.new_empty(0, width + self.dispersion))
+        if self.aggregation == "max":
+            pooled = _pool(members, segments, "max")
+            return first(pooled if spread is None else torch.cat([pooled, spread], dim=-1))
+        own, by_spread = first.weight.split([width, int(self.dispersion)], dim=1)
+        mean = self.aggregation == "mean"
+        linear = torch.nn.functional.linear(members, own, first.bias if mean else None)
+        pooled = _pool(linear, segments, self.aggregation)
+        hidden = pooled if mean else pooled + first.bias
+        return hidden if spread is None else hidden.addmm(spread, by_spread.t())

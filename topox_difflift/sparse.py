@@ -205,21 +205,39 @@ class Segments:
         sizes = torch.bincount(self.index, minlength=self.n_rows)
         return Segments(self.owners.index_select(0, order), sizes, len(self.sizes))
 
-    def gather_sum(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    def scale(self, like: Tensor) -> Tensor:
         """
-        Sum rows segment by segment, without storing what is gathered.
+        Share of a member in the mean of its segment.
+
+        Parameters
+        ----------
+        like : torch.Tensor
+            Tensor whose dtype the result takes.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments,)
+            One over the size of the segment.
+        """
+        return self.sizes.to(like.dtype).reciprocal()
+
+    def pool(self, x: Tensor, weight: Tensor | None = None, mode: str = "sum") -> Tensor:
+        """
+        Pool rows segment by segment, without storing what is gathered, and without gradient.
 
         Parameters
         ----------
         x : torch.Tensor, shape = (n_rows, channels)
             Rows to gather from.
         weight : torch.Tensor, shape = (sum(sizes),), optional
-            Factor of each member.
+            Factor of each member, for a sum.
+        mode : {"sum", "mean"}, default="sum"
+            How to pool.
 
         Returns
         -------
         torch.Tensor, shape = (n_segments, channels)
-            The sums, 0 for an empty segment.
+            Sums or means, 0 for an empty segment.
         """
         if len(self.index) == 0:
             return x.new_zeros(len(self.sizes), x.size(1))
@@ -227,7 +245,7 @@ class Segments:
             self.index,
             x.contiguous(),
             ragged.starts(self.sizes),
-            mode="sum",
+            mode=mode,
             per_sample_weights=weight,
         )
 
@@ -247,6 +265,38 @@ class Segments:
         """
         return _SegmentSum.apply(x, self)
 
+    def mean(self, x: Tensor) -> Tensor:
+        """
+        Average rows segment by segment, with a gradient.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments, channels)
+            The means, 0 for an empty segment.
+        """
+        return _SegmentMean.apply(x, self)
+
+    def dispersion(self, x: Tensor) -> Tensor:
+        """
+        Mean over channels of the variance within each segment, with a gradient.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments,)
+            The dispersions, 0 for an empty segment.
+        """
+        return _SegmentDispersion.apply(x, self)
+
 
 class _SegmentSum(torch.autograd.Function):
     """Sum of gathered rows, whose backward pass is one as well, by the transposed segments."""
@@ -254,11 +304,52 @@ class _SegmentSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
         ctx.segments = segments
-        return segments.gather_sum(x)
+        return segments.pool(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return ctx.segments.transposed.sum(grads[0]), None
+
+
+class _SegmentMean(torch.autograd.Function):
+    """Mean of gathered rows; in the backward pass every row receives its shares."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
+        ctx.segments = segments
+        return segments.pool(x, mode="mean")
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,), members = grads, ctx.segments.transposed
+        shares = ctx.segments.scale(grad).index_select(0, members.index)
+        return members.pool(grad, shares), None
+
+
+class _SegmentDispersion(torch.autograd.Function):
+    """
+    Dispersion of gathered rows: the mean square less the squared mean.
+
+    With g the gradient of a segment of size s and mean m, row x receives
+    ``sum w x - sum w m`` over its segments, where ``w = 2 g / (s channels)``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
+        mean = segments.pool(x, mode="mean")
+        square = segments.pool(x.square().sum(-1, keepdim=True), mode="mean").squeeze(-1)
+        ctx.segments = segments
+        ctx.save_for_backward(x, mean)
+        return (square - mean.square().sum(-1)).div_(x.size(1))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,), (x, mean), members = grads, ctx.saved_tensors, ctx.segments.transposed
+        weight = grad * ctx.segments.scale(x) * (2 / x.size(1))
+        by_mean = members.pool(mean, weight.index_select(0, members.index))
+        return (x * members.pool(weight.unsqueeze(-1))).sub_(by_mean), None
 
 
 def segment_sum(x: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
