@@ -111,7 +111,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the results")
     arguments = parser.parse_args()
     results = []
-    print(f"{'lifting':22} {'seed':>4} {'accuracy':>9} {'purity':>7} {'accepted':>9} {'seconds':>8}")
+    print(
+        f"{'lifting':22} {'seed':>4} {'accuracy':>9} {'purity':>7} {'accepted':>9} {'seconds':>8}"
+    )
     for row in ROWS if "all" in arguments.rows else arguments.rows:
         for seed in arguments.seeds:
             found = run(seed, epochs=arguments.epochs, **ROWS[row])

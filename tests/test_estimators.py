@@ -31,9 +31,7 @@ def outcomes():
 
 def exact_gradient(loss):
     p = P.clone().requires_grad_()
-    total = sum(
-        loss(b) * torch.prod(torch.where(b > 0, p, 1 - p)) for b, _ in outcomes()
-    )
+    total = sum(loss(b) * torch.prod(torch.where(b > 0, p, 1 - p)) for b, _ in outcomes())
     return torch.autograd.grad(total, p)[0]
 
 

@@ -83,14 +83,20 @@ def ring(n, seed, dtype, chords=()):
     x = torch.randn(n, 3, generator=generator, dtype=torch.float64).to(dtype)
     nodes = torch.arange(n)
     arcs = torch.cat(
-        [torch.stack([nodes, nodes.roll(-1)]), torch.tensor(chords, dtype=torch.long).view(-1, 2).t()],
+        [
+            torch.stack([nodes, nodes.roll(-1)]),
+            torch.tensor(chords, dtype=torch.long).view(-1, 2).t(),
+        ],
         dim=1,
     )
     return Data(x=x, edge_index=torch.cat([arcs, arcs.flip(0)], dim=1))
 
 
 def crowd(dtype):
-    return [ring(9, 0, dtype), ring(12, 1, dtype, [(0, 4), (3, 9)]), ring(7, 2, dtype)]
+    """Graphs with candidates of every rank: rings, and a K6 for the simplices."""
+    k6 = [(i, j) for i in range(6) for j in range(i + 2, 6) if (i, j) != (0, 5)]
+    rings = [ring(9, 0, dtype), ring(12, 1, dtype, [(0, 4), (3, 9)])]
+    return [*rings, ring(6, 2, dtype, k6)]
 
 
 def test_boundary_columns_untouched(domain, estimator, rejected, dtype):

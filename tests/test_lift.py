@@ -236,9 +236,7 @@ def test_copies_after_a_forward_pass(domain):
     for twin in copies:
         # The generator is copied as it was, so the draws are the same.
         assert_same(twin(graph()), expected)
-        assert all(
-            p is not q for p, q in zip(twin.parameters(), lift.parameters(), strict=True)
-        )
+        assert all(p is not q for p, q in zip(twin.parameters(), lift.parameters(), strict=True))
     # What belongs to the forward pass stays with the one that made it.
     assert lift.regularization()
     with pytest.raises(RuntimeError, match="forward pass"):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import networkx as nx
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from topox_difflift.candidates import CandidateCells
 from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
@@ -22,6 +19,12 @@ from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.graph import Graph, as_data, check_graph
 from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from torch_geometric.data import Data
+
+    from topox_difflift.candidates import CandidateCells
 
 __all__ = ["DiffLift"]
 
@@ -202,9 +205,11 @@ class DiffLift(torch.nn.Module, BaseTransform):
         """Initialise all parameters afresh."""
         parts = [self.encoder, *self.scorers.values(), *self.sizes.values(), *self.kernels.values()]
         for part in parts:
+            # A user's encoder may have no such method itself, only its layers.
             for module in [part] if hasattr(part, "reset_parameters") else part.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
 
     def forward(self, data: Data | nx.Graph) -> LiftedComplex:
         """
@@ -252,7 +257,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
             if parameter.is_floating_point() and parameter.dtype != graph.x.dtype:
                 raise TypeError(
                     f"Expected 'x' to have the dtype of the lifting, {parameter.dtype} "
-                    f"(got {graph.x.dtype}); data.x.to({parameter.dtype}) or lift.to({graph.x.dtype})"
+                    f"(got {graph.x.dtype}); data.x.to({parameter.dtype}) or "
+                    f"lift.to({graph.x.dtype})"
                 )
             break
         optional = {"batch": graph.batch, "edge_attr": graph.edge_attr}
@@ -280,27 +286,33 @@ class DiffLift(torch.nn.Module, BaseTransform):
         check_finite(z, f"encoder {name}", "embedding", "node")
         return z
 
+    def _nearest(self, graph: Graph, rank: int, z: Tensor) -> Nearest | None:
+        if self.domain.neighborhood(rank) == "none":
+            return None
+        kernel = self.kernels[str(rank)] if self.memberships == "kernel" else None
+        return search(
+            z,
+            graph.batch,
+            graph.num_graphs,
+            cast("NeighborhoodSize", self.sizes[str(rank)]),
+            cast("Kernel | None", kernel),
+            include_self=self.domain.neighborhood(rank) == "closed",
+            sample=self.training and self.estimator.stochastic,
+            two_sided=self._keeps,
+            generator=self.generator,
+        )
+
     def _add_rank(
         self, skeleton: Skeleton, rank: int, z: Tensor
     ) -> tuple[Skeleton, dict[str, Tensor]]:
-        graph, nearest = skeleton.graph, None
-        if str(rank) in self.sizes:
-            nearest = search(
-                z,
-                graph.batch,
-                graph.num_graphs,
-                self.sizes[str(rank)],
-                self.kernels[str(rank)] if str(rank) in self.kernels else None,
-                include_self=self.domain.neighborhood(rank) == "closed",
-                sample=self.training and self.estimator.stochastic,
-                two_sided=self._keeps,
-                generator=self.generator,
-            )
+        graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
         logits = self.scorers[str(rank)](z, candidates)
         check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
         if self.cell_budget is not None:
-            kept = _most_probable(_preference(logits, candidates), candidates.batch, self.cell_budget)
+            kept = _most_probable(
+                _preference(logits, candidates), candidates.batch, self.cell_budget
+            )
             candidates, logits = candidates.select(kept), logits[kept]
         acceptance = self.estimator.accept(logits, self.generator)
         included = candidates.included()

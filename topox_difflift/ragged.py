@@ -64,7 +64,9 @@ def take(sizes: Tensor, index: Tensor) -> Tensor:
     return positions + torch.arange(len(positions), device=sizes.device)
 
 
-def concatenate(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def concatenate(
+    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """
     Append the rows of one ragged list to those of another.
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from topox_difflift.complex import LiftedComplex
-from topox_difflift.domains import Domain
 from topox_difflift.estimators import Estimator, StraightThrough
 from topox_difflift.lift import DiffLift
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from topox_difflift.complex import LiftedComplex
+    from topox_difflift.domains import Domain
 
 __all__ = [
     "AcceptAll",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
 from topox_difflift.cycles import edge_ids
 from topox_difflift.estimators import Acceptance
-from topox_difflift.graph import Graph
-from topox_difflift.proximity import Nearest
 from topox_difflift.sparse import matmul, sort_pairs
+
+if TYPE_CHECKING:
+    from topox_difflift.graph import Graph
+    from topox_difflift.proximity import Nearest
 
 __all__ = ["Boundary", "Domain", "Skeleton", "learned_pairs", "project"]
 
@@ -370,7 +372,7 @@ def with_edges(
     acceptance : Acceptance
         The edges are accepted, with probability 1.
     """
-    u, v = graph.edges
+    u = graph.edges[0]
     ones = acceptance.prob.new_ones(len(u))
     joined = CandidateCells(
         torch.cat([graph.edges.t().reshape(-1), cells.vertices]),

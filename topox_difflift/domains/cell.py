@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
@@ -11,7 +11,9 @@ from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, edge_boundary, learned_pairs
-from topox_difflift.proximity import Nearest
+
+if TYPE_CHECKING:
+    from topox_difflift.proximity import Nearest
 
 __all__ = ["CYCLES", "Cell"]
 
@@ -89,7 +91,7 @@ class Cell(Domain):
 
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
         """
-        Ends of edges, or the edges along cycles.
+        Find the ends of edges, or the edges along cycles.
 
         Parameters
         ----------

@@ -180,7 +180,5 @@ def _stars(skeleton: Skeleton) -> CandidateCells:
     centre, member = key // n, key % n
     nodes, star_size = torch.unique_consecutive(centre, return_counts=True)
     largest = sizes.new_zeros(n).scatter_reduce(0, vertices, sizes[owner], "amax")
-    stars = CandidateCells.exact(
-        member, star_size, skeleton.graph.batch, like=skeleton.graph.x
-    )
+    stars = CandidateCells.exact(member, star_size, skeleton.graph.batch, like=skeleton.graph.x)
     return _distinct(stars.select((star_size > largest[nodes]).nonzero().squeeze(-1)))

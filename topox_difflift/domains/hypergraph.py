@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +10,9 @@ from torch import Tensor
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, project
-from topox_difflift.proximity import Nearest
+
+if TYPE_CHECKING:
+    from topox_difflift.proximity import Nearest
 
 __all__ = ["Hypergraph", "nearest_sets"]
 
@@ -142,7 +144,7 @@ class Hypergraph(Domain):
 
 def nearest_sets(nearest: Nearest, batch: Tensor, smallest: int) -> CandidateCells:
     """
-    The set that each node's learned neighbourhood makes.
+    Make a set of each node's learned neighbourhood.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,9 @@ from topox_difflift import cliques, cycles
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.checks import check_one_of
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, edge_boundary, learned_pairs
-from topox_difflift.proximity import Nearest
+
+if TYPE_CHECKING:
+    from topox_difflift.proximity import Nearest
 
 __all__ = ["SIMPLICES", "Simplicial"]
 
@@ -83,7 +85,7 @@ class Simplicial(Domain):
 
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
         """
-        The simplices that leave out one vertex.
+        Find the simplices that leave out one vertex.
 
         Parameters
         ----------

@@ -63,7 +63,6 @@ class Acceptance:
         return straight_through(self.accepted.to(surrogate.dtype), surrogate)
 
 
-
 class Estimator(torch.nn.Module, ABC):
     """
     Turn acceptance logits into gates that are exactly 0 or 1.
