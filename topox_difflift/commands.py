@@ -1,0 +1,173 @@
+"""The commands of the console script."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from datetime import datetime
+from pathlib import Path  # noqa: TC003 -- typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import topox_difflift
+from topox_difflift.classifier import TNNS
+from topox_difflift.domains import DOMAINS
+from topox_difflift.encoders import ENCODERS
+from topox_difflift.estimators import ESTIMATORS
+
+if TYPE_CHECKING:
+    from topox_difflift.training import Result
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(topox_difflift.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Differentiable lifting for topological neural networks."""
+
+
+def _names(names: Any) -> str:
+    return ", ".join(names)
+
+
+@app.command()
+def train(  # numpydoc ignore=PR01
+    context: typer.Context,
+    dataset: Annotated[
+        str, typer.Option(help="molecules, planted_groups, or a TUDataset such as MUTAG.")
+    ] = "molecules",
+    root: Annotated[
+        str, typer.Option(help="Folder of the TUDataset; downloaded into it if it is not there.")
+    ] = "data",
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{_names(DOMAINS)}. [default: what --lifting and --tnn need, else cell]"
+        ),
+    ] = None,
+    tnn: Annotated[
+        str | None, typer.Option(help=f"{_names(TNNS)}. [default: the one for the domain]")
+    ] = None,
+    lifting: Annotated[
+        str, typer.Option(help="difflift, or a static one: cycle, khop, none.")
+    ] = "difflift",
+    encoder: Annotated[
+        str, typer.Option(help=f"{_names(ENCODERS)}; the same for every lifting.")
+    ] = "gin",
+    estimator: Annotated[
+        str | None,
+        typer.Option(help=f"{_names(ESTIMATORS)}. Only difflift. [default: straight_through]"),
+    ] = None,
+    k_min: Annotated[
+        int | None, typer.Option(help="Fewest neighbours. Only difflift. [default: 2]")
+    ] = None,
+    k_max: Annotated[
+        int | None, typer.Option(help="Most neighbours. Only difflift. [default: 5]")
+    ] = None,
+    hidden_channels: Annotated[int, typer.Option(help="Width of the hidden layers.")] = 32,
+    n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
+    batch_size: Annotated[int, typer.Option(help="Graphs per step.")] = 32,
+    max_epochs: Annotated[int, typer.Option(help="Epochs.")] = 20,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.005,
+    seed: Annotated[
+        int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an interrupted run to continue, with its own options."),
+    ] = None,
+) -> None:
+    """
+    Train a topological network through a lifting, and test the epoch that validates best.
+
+    Leaves under --out: metrics.json, config.json, checkpoints/best.ckpt and last.ckpt,
+    lifted.png (a test graph with its learned cells) and lifted.pkl (the same for TopoNetX).
+    """
+    from topox_difflift import training
+
+    options = {
+        name: value
+        for name, value in context.params.items()
+        if name not in ("out", "resume") and context.get_parameter_source(name).name != "DEFAULT"  # type: ignore[union-attr]
+    }
+    if resume is not None and (options or out is not None):
+        given = [*options, *(["out"] if out is not None else [])]
+        raise typer.BadParameter(
+            "a run is continued with its own options; leave out "
+            + ", ".join("--" + name.replace("_", "-") for name in given),
+            param_hint="--resume",
+        )
+    _quieten()
+    console = Console()
+    try:
+        if resume is not None:
+            folder = resume
+            job = training.Job.resume(resume)
+        else:
+            folder = out if out is not None else _new_folder()
+            job = training.Job.start(training.TrainingConfig(**options), folder)
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
+    console.print(f"{job.describe()}\nleaving everything under {folder}", highlight=False)
+    try:
+        result = job.run(progress=True)
+    except BaseException:
+        console.print(f"Interrupted; continue with: topox-difflift train --resume {folder}")
+        raise
+    _report(console, result, folder)
+
+
+def _quieten() -> None:
+    """Leave out what Lightning says about itself and about this machine."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings(
+        "ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated"
+    )
+
+
+def _new_folder() -> Path:
+    from pathlib import Path
+
+    return Path("runs") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
+
+
+def _report(console: Console, result: Result, folder: Path) -> None:
+    config = result.config
+    table = Table(title=f"{config.dataset}: {config.lifting}, {config.tnn}, {config.encoder}")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_row(f"test accuracy (epoch {result.best_epoch})", f"{result.test_accuracy:.3f}")
+    table.add_row("validation accuracy, which chose it", f"{result.val_accuracy:.3f}")
+    table.add_row("seconds per epoch", f"{result.seconds_per_epoch:.2f}")
+    for rank in result.ranks:
+        rate = rank.acceptance_rate
+        accepted = "none proposed" if rate is None else f"{rate:.1%} of {rank.candidates}"
+        table.add_row(f"rank {rank.rank}: accepted", accepted)
+        table.add_row(f"rank {rank.rank}: cells, mean size", f"{rank.cells}, {rank.mean_size:.2f}")
+    console.print(table)
+    console.print(f"metrics.json, checkpoints, lifted.png, lifted.pkl: {folder}", highlight=False)
