@@ -205,7 +205,7 @@ class Segments:
         sizes = torch.bincount(self.index, minlength=self.n_rows)
         return Segments(self.owners.index_select(0, order), sizes, len(self.sizes))
 
-    def scale(self, like: Tensor) -> Tensor:
+    def share(self, like: Tensor) -> Tensor:
         """
         Share of a member in the mean of its segment.
 
@@ -221,23 +221,21 @@ class Segments:
         """
         return self.sizes.to(like.dtype).reciprocal()
 
-    def pool(self, x: Tensor, weight: Tensor | None = None, mode: str = "sum") -> Tensor:
+    def pool(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """
-        Pool rows segment by segment, without storing what is gathered, and without gradient.
+        Sum rows segment by segment, without storing what is gathered, and without gradient.
 
         Parameters
         ----------
         x : torch.Tensor, shape = (n_rows, channels)
             Rows to gather from.
         weight : torch.Tensor, shape = (sum(sizes),), optional
-            Factor of each member, for a sum.
-        mode : {"sum", "mean"}, default="sum"
-            How to pool.
+            Factor of each member.
 
         Returns
         -------
         torch.Tensor, shape = (n_segments, channels)
-            Sums or means, 0 for an empty segment.
+            The sums, 0 for an empty segment.
         """
         if len(self.index) == 0:
             return x.new_zeros(len(self.sizes), x.size(1))
@@ -245,9 +243,26 @@ class Segments:
             self.index,
             x.contiguous(),
             ragged.starts(self.sizes),
-            mode=mode,
+            mode="sum",
             per_sample_weights=weight,
         )
+
+    def average(self, x: Tensor) -> Tensor:
+        """
+        Average rows segment by segment, as `pool` sums them.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments, channels)
+            The means, 0 for an empty segment.
+        """
+        # A weighted sum takes a third of the time of PyTorch's own mean.
+        return self.pool(x, self.share(x).index_select(0, self.owners))
 
     def sum(self, x: Tensor) -> Tensor:
         """
@@ -317,13 +332,13 @@ class _SegmentMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
         ctx.segments = segments
-        return segments.pool(x, mode="mean")
+        return segments.average(x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,), members = grads, ctx.segments.transposed
-        shares = ctx.segments.scale(grad).index_select(0, members.index)
+        shares = ctx.segments.share(grad).index_select(0, members.index)
         return members.pool(grad, shares), None
 
 
@@ -337,8 +352,8 @@ class _SegmentDispersion(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
-        mean = segments.pool(x, mode="mean")
-        square = segments.pool(x.square().sum(-1, keepdim=True), mode="mean").squeeze(-1)
+        mean = segments.average(x)
+        square = segments.average(x.square().sum(-1, keepdim=True)).squeeze(-1)
         ctx.segments = segments
         ctx.save_for_backward(x, mean)
         return (square - mean.square().sum(-1)).div_(x.size(1))
@@ -347,7 +362,7 @@ class _SegmentDispersion(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,), (x, mean), members = grads, ctx.saved_tensors, ctx.segments.transposed
-        weight = grad * ctx.segments.scale(x) * (2 / x.size(1))
+        weight = grad * ctx.segments.share(x) * (2 / x.size(1))
         by_mean = members.pool(mean, weight.index_select(0, members.index))
         return (x * members.pool(weight.unsqueeze(-1))).sub_(by_mean), None
 
