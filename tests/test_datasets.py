@@ -1,0 +1,194 @@
+"""Datasets: what they promise about size, balance, seeds and splits."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import networkx as nx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.utils import to_networkx
+
+from topox_difflift.datasets import (
+    ATOMS,
+    load_dataset,
+    molecules,
+    planted_groups,
+    stratified_split,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NITROGEN, OXYGEN = ATOMS.index("N"), ATOMS.index("O")
+
+
+def test_molecules_are_small_connected_and_balanced() -> None:
+    graphs = molecules(60)
+    assert sum(int(graph.y) for graph in graphs) == 30
+    for graph in graphs:
+        assert graph.validate()
+        assert 18 <= graph.num_nodes <= 30
+        assert graph.is_undirected()
+        assert graph.x.shape == (graph.num_nodes, 7)
+        assert graph.edge_attr.shape == (graph.num_edges, 4)
+        assert bool((graph.x.sum(1) == 1).all())
+        assert bool((graph.edge_attr.sum(1) == 1).all())
+        loose = to_networkx(graph, to_undirected=True)
+        assert nx.is_connected(loose)
+        assert loose.number_of_edges() - loose.number_of_nodes() + 1 in (2, 3)
+        assert all(len(ring) in (5, 6) for ring in nx.minimum_cycle_basis(loose))
+        assert max(degree for _, degree in loose.degree) <= 4
+
+
+def test_label_of_a_molecule_says_whether_nitrogen_and_oxygen_are_neighbours_on_a_ring() -> None:
+    for graph in molecules(60):
+        kind = graph.x.argmax(1).tolist()
+        loose = to_networkx(graph, to_undirected=True)
+        rings = [set(ring) for ring in nx.minimum_cycle_basis(loose)]
+        on_ring = set().union(*rings)
+        nitrogens = [v for v in on_ring if kind[v] == NITROGEN]
+        oxygens = [v for v in on_ring if kind[v] == OXYGEN]
+        assert len(nitrogens) == len(oxygens) == 1
+        assert loose.has_edge(nitrogens[0], oxygens[0]) == bool(graph.y)
+        together = any({nitrogens[0], oxygens[0]} <= ring for ring in rings)
+        assert together == bool(graph.y)
+
+
+@pytest.mark.parametrize("make", [molecules, planted_groups])
+def test_a_seed_determines_the_graphs_and_leaves_the_global_one_alone(make: object) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (make(6, seed=seed) for seed in (0, 0, 1))  # type: ignore[operator]
+    assert torch.equal(torch.get_rng_state(), state)
+    for a, b in zip(first, again, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a.keys())  # noqa: SIM118
+    assert any(
+        a.x.shape != b.x.shape or not torch.equal(a.x, b.x)
+        for a, b in zip(first, other, strict=True)
+    )
+
+
+def test_planted_groups_have_three_members_near_one_prototype() -> None:
+    graphs = planted_groups(400)
+    x = torch.stack([graph.x for graph in graphs])
+    group = torch.stack([graph.group for graph in graphs])
+    assert x.shape == (400, 18, 17)
+    assert bool((torch.nn.functional.one_hot(group).sum(1) == 3).all())
+    assert all(graph.edge_index.shape == (2, 0) for graph in graphs)
+    same = group.unsqueeze(1) == group.unsqueeze(2)
+    apart = (x[..., None, :6] - x[..., None, :, :6]).square().mean(-1)
+    off_diagonal = ~torch.eye(18, dtype=torch.bool)
+    # Members differ by noise alone: E (a - b)^2 = 2 * 0.3^2.
+    assert apart[same & off_diagonal].mean() == pytest.approx(0.18, rel=0.05)
+    assert apart[~same].mean() > 1
+    assert x[..., 7:].std() == pytest.approx(1, abs=0.02)
+
+
+def test_label_of_planted_groups_says_whether_a_group_is_all_positive() -> None:
+    graphs = planted_groups(1000)
+    for graph in graphs[:50]:
+        signs = graph.x[:, 6]
+        assert set(signs.tolist()) <= {-1.0, 1.0}
+        positive = [bool((signs[graph.group == g] > 0).all()) for g in range(6)]
+        assert bool(graph.y) == any(positive)
+    rate = torch.cat([graph.y for graph in graphs]).double().mean()
+    assert rate == pytest.approx(1 - (7 / 8) ** 6, abs=0.05)
+
+
+def test_prototypes_are_shared_by_all_seeds() -> None:
+    def prototypes(seed: int) -> torch.Tensor:
+        graphs = planted_groups(300, seed=seed)
+        return torch.cat([g.x[g.group == 0, :6].mean(0, keepdim=True) for g in graphs])
+
+    near = torch.cdist(prototypes(0), prototypes(1)).min(1).values
+    assert near.max() < 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=80), st.integers(0, 10**6))
+def test_split_is_a_partition_in_proportion(classes: list[int], seed: int) -> None:
+    labels = torch.tensor(classes)
+    parts = stratified_split(labels, seed, (0.2, 0.2))
+    assert torch.cat(parts).sort().values.tolist() == list(range(len(classes)))
+    assert all(len(part) for part in parts)
+    for part in parts:
+        for value in set(classes):
+            expected = len(part) * classes.count(value) / len(classes)
+            assert abs(int((labels[part] == value).sum()) - expected) <= 1.5 + len(set(classes)) / 2
+
+
+def test_split_depends_on_the_seed_alone() -> None:
+    labels = torch.arange(100) % 2
+    first, again, other = (stratified_split(labels, seed)[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: molecules(0), "'num_graphs'"),
+        (lambda: planted_groups(0), "'num_graphs'"),
+        (lambda: planted_groups(1, num_nodes=10), "multiple of 'group_size'"),
+        (lambda: planted_groups(1, num_nodes=39), "1 to 12 groups"),
+        (lambda: stratified_split(torch.zeros(2, dtype=torch.long)), "at least 3 examples"),
+        (lambda: stratified_split(torch.zeros(9, dtype=torch.long), 0, (0.5, 0.5)), "'fractions'"),
+    ],
+)
+def test_impossible_arguments_are_refused(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]
+
+
+def test_synthetic_datasets_have_names() -> None:
+    assert len(load_dataset("molecules", seed=2)) == 600
+    assert len(load_dataset("planted_groups")) == 3000
+
+
+TINY = {
+    "A": "1, 2\n2, 1\n3, 4\n4, 3\n",
+    "graph_indicator": "1\n1\n2\n2\n",
+    "graph_labels": "1\n-1\n",
+}
+
+
+@pytest.mark.parametrize("folder", ["TINY", "TUDataset/TINY"])
+def test_raw_files_are_read_and_nothing_is_written_beside_them(tmp_path: Path, folder: str) -> None:
+    raw = tmp_path / folder / "raw"
+    raw.mkdir(parents=True)
+    for name, text in TINY.items():
+        (raw / f"TINY_{name}.txt").write_text(text)
+    before = sorted(tmp_path.rglob("*"))
+    graphs = load_dataset("TINY", tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [int(graph.y) for graph in graphs] == [1, 0]
+    # Without node features, each node has the constant 1.
+    assert all(torch.equal(graph.x, torch.ones(2, 1)) for graph in graphs)
+
+
+def test_a_dataset_that_cannot_be_had_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("topox_difflift.datasets.TUDataset", refuse)
+    with pytest.raises(ValueError, match=r"'MUTAGG': no network"):
+        load_dataset("MUTAGG", tmp_path)
+
+
+@pytest.mark.skipif(
+    "TOPOX_DIFFLIFT_DATA" not in os.environ,
+    reason="set TOPOX_DIFFLIFT_DATA to the folder that holds TUDataset/MUTAG/raw",
+)
+def test_mutag() -> None:
+    graphs = load_dataset("MUTAG", os.environ["TOPOX_DIFFLIFT_DATA"])
+    assert len(graphs) == 188
+    assert graphs[0].x.size(1) == 7
+    assert sum(int(graph.y) for graph in graphs) == 125
+    train, val, test = stratified_split(torch.cat([graph.y for graph in graphs]))
+    assert (len(train), len(val), len(test)) == (150, 19, 19)
