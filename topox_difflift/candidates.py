@@ -79,11 +79,11 @@ class CandidateCells:
         """
         entries = ragged.take(self.sizes, index)
         return CandidateCells(
-            self.vertices[entries],
-            self.sizes[index],
-            self.batch[index],
-            self.weight[entries],
-            None if self.inclusion is None else self.inclusion[index],
+            self.vertices.index_select(0, entries),
+            self.sizes.index_select(0, index),
+            self.batch.index_select(0, index),
+            self.weight.index_select(0, entries),
+            None if self.inclusion is None else self.inclusion.index_select(0, index),
         )
 
     def included(self) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_networkx, remove_self_loops, to_undirected
 
+from topox_difflift.sparse import stable_order
+
 __all__ = ["Graph", "check_graph"]
 
 
@@ -276,9 +278,9 @@ def _simplify(
         if repeats:
             _warn(f"'edge_index' has {repeats} duplicate edges; each is kept once")
         edge_index, edge_attr = _mean(coalesce, edge_index, edge_attr, num_nodes)
-        key = edge_index[0] * num_nodes + edge_index[1]
-    mirrored = (edge_index[1] * num_nodes + edge_index[0]).sort().values
-    if not torch.equal(key, mirrored):
+    # Arcs are sorted by source, then target: stably by target they are the reverse arcs in order.
+    reverse = edge_index.flip(0).index_select(1, stable_order(edge_index[1]))
+    if not torch.equal(edge_index, reverse):
         _warn("'edge_index' is directed; the lifting uses the undirected graph (both directions)")
         edge_index, edge_attr = _mean(to_undirected, edge_index, edge_attr, num_nodes)
     return edge_index, edge_attr

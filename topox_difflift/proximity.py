@@ -25,7 +25,7 @@ class _SquaredDistances(torch.autograd.Function):
         difference = z.index_select(0, source).sub_(z.index_select(0, target))
         ctx.n_nodes = len(z)
         ctx.save_for_backward(difference, source, target)
-        return difference.square().sum(-1)
+        return torch.linalg.vector_norm(difference, dim=-1).square_()
 
     @staticmethod
     @torch.autograd.function.once_differentiable

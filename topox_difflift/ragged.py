@@ -58,8 +58,8 @@ def take(sizes: Tensor, index: Tensor) -> Tensor:
     torch.Tensor, shape = (sum(sizes[index]),), int64
         Positions in the flat tensor.
     """
-    taken = sizes[index]
-    shift = starts(sizes)[index] - starts(taken)
+    taken = sizes.index_select(0, index)
+    shift = starts(sizes).index_select(0, index) - starts(taken)
     positions = torch.repeat_interleave(shift, taken)
     return positions + torch.arange(len(positions), device=sizes.device)
 

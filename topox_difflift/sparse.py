@@ -192,6 +192,18 @@ class Segments:
         return ragged.owners(self.sizes)
 
     @cached_property
+    def offsets(self) -> Tensor:
+        """
+        First member of each segment.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments,), int64
+            Positions in `index`.
+        """
+        return ragged.starts(self.sizes)
+
+    @cached_property
     def transposed(self) -> Segments:
         """
         Which segments each row is a member of.
@@ -242,7 +254,7 @@ class Segments:
         return torch.nn.functional.embedding_bag(
             self.index,
             x.contiguous(),
-            ragged.starts(self.sizes),
+            self.offsets,
             mode="sum",
             per_sample_weights=weight,
         )
@@ -313,6 +325,11 @@ class Segments:
         return _SegmentDispersion.apply(x, self)
 
 
+def _squared_norm(x: Tensor) -> Tensor:
+    """Squared norm of each row, without a temporary of the size of `x`."""
+    return torch.linalg.vector_norm(x, dim=-1).square_()
+
+
 class _SegmentSum(torch.autograd.Function):
     """Sum of gathered rows, whose backward pass is one as well, by the transposed segments."""
 
@@ -353,10 +370,10 @@ class _SegmentDispersion(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: Segments) -> Tensor:
         mean = segments.average(x)
-        square = segments.average(x.square().sum(-1, keepdim=True)).squeeze(-1)
+        square = segments.average(_squared_norm(x).unsqueeze(-1)).squeeze(-1)
         ctx.segments = segments
         ctx.save_for_backward(x, mean)
-        return (square - mean.square().sum(-1)).div_(x.size(1))
+        return (square - _squared_norm(mean)).div_(x.size(1))
 
     @staticmethod
     @torch.autograd.function.once_differentiable

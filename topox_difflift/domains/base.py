@@ -14,7 +14,7 @@ from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
 from topox_difflift.cycles import edge_ids
 from topox_difflift.estimators import Acceptance
-from topox_difflift.sparse import matmul, sort_pairs
+from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
 if TYPE_CHECKING:
     from topox_difflift.graph import Graph
@@ -281,7 +281,7 @@ class Domain(ABC):
         mask = _include(acceptance.mask(), cells.inclusion)
         boundary = self.boundary(skeleton, rank, cells)
         faces, by_face = sort_pairs(boundary.faces, len(cells))
-        membership = boundary.membership[by_face]
+        membership = boundary.membership.index_select(0, by_face)
         x = self.features(skeleton, rank, faces, membership, mask)
         vertices, sizes = cells.members()
         attached = Rank(
@@ -291,7 +291,7 @@ class Domain(ABC):
             mask=mask,
             prob=acceptance.prob,
             faces=faces,
-            orientation=boundary.orientation[by_face],
+            orientation=boundary.orientation.index_select(0, by_face),
             membership=membership,
             x=x,
         )
@@ -319,7 +319,7 @@ class Domain(ABC):
         if rank > 1:
             return None
         pairs = cells.vertices.view(-1, 2)
-        return torch.argsort(pairs[:, 0] * skeleton.num_nodes + pairs[:, 1])
+        return stable_order(pairs[:, 0] * skeleton.num_nodes + pairs[:, 1])
 
     def __repr__(self) -> str:
         """Show the settings."""
@@ -423,8 +423,9 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     n = len(graph.x)
     node, column = nearest.listed.nonzero(as_tuple=True)
     other = nearest.index[node, column]
-    key, order = torch.sort(torch.minimum(node, other) * n + torch.maximum(node, other))
-    pair, count = torch.unique_consecutive(key, return_counts=True)
+    key = torch.minimum(node, other) * n + torch.maximum(node, other)
+    order = stable_order(key)
+    pair, count = torch.unique_consecutive(key.index_select(0, order), return_counts=True)
     u, v = pair // n, pair % n
     new = edge_ids(u, v, graph.edges, n) < 0
     u, v, mutual, position = u[new], v[new], count[new] == 2, ragged.starts(count)[new]

@@ -47,8 +47,11 @@ class Acceptance:
         Acceptance
             What became of the candidates `index`.
         """
-        surrogate = None if self.surrogate is None else self.surrogate[index]
-        return Acceptance(self.prob[index], self.accepted[index], surrogate)
+        return Acceptance(
+            self.prob.index_select(0, index),
+            self.accepted.index_select(0, index),
+            None if self.surrogate is None else self.surrogate.index_select(0, index),
+        )
 
     def mask(self) -> Tensor:
         """
