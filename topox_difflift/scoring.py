@@ -139,4 +139,5 @@ class CellScorer(torch.nn.Module):
         linear = torch.nn.functional.linear(members, own, first.bias if mean else None)
         pooled = _pool(linear, segments, self.aggregation)
         hidden = pooled if mean else pooled + first.bias
-        return hidden if spread is None else hidden.addmm_(spread, by_spread.t())
+        # Not addmm, which autocast does not bring to one dtype.
+        return hidden if spread is None else hidden + spread * by_spread.t()
