@@ -136,7 +136,7 @@ def compare_steps(graphs: list[Data], options: argparse.Namespace) -> list[dict[
     reference = times["CWN training step"]["cpu"]
     print(f"\n{options.graphs} graphs, {batch.num_nodes} nodes, {batch.num_edges} arcs")
     print(f"  {'':24}{'CPU':>10}{'wall':>13}{'ratio':>10}{'target':>10}{'memory added':>16}")
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, time_ in times.items():
         added = peak_memory(name, options)
         ratio, target = time_["cpu"] / reference, TARGETS.get(name)
