@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["TNNS", "Carried", "LiftedClassifier", "TopologicalNetwork", "pool_cells"]
 
 
+#: UniGCN adds up members and hyperedges without normalising: each layer makes features about
+#: this much larger on sparse graphs, and a loss that starts at 5 is slow to recover.
+_UNIGCN_GROWTH = 10.0
+
+
 class TopologicalNetwork(torch.nn.Module, ABC):
     """
     A TopoModelX network that takes a `LiftedComplex`.
@@ -149,7 +154,8 @@ class HypergraphNetwork(TopologicalNetwork):
         tuple of torch.Tensor, shapes = (n_r, hidden_channels)
             Features of ranks 0 and 1.
         """
-        return tuple(self.tnn(lifted.x_0, lifted.incidence_1))
+        scale = _UNIGCN_GROWTH**-self.n_layers
+        return tuple(h * scale for h in self.tnn(lifted.x_0, lifted.incidence_1))
 
 
 #: Networks that `LiftedClassifier` knows by name; add a class to register it.

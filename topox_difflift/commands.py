@@ -19,7 +19,7 @@ from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 
 if TYPE_CHECKING:
-    from topox_difflift.training import Result
+    from topox_difflift.job import Result
 
 __all__ = ["app"]
 
@@ -107,7 +107,8 @@ def train(  # numpydoc ignore=PR01
     Leaves under --out: metrics.json, config.json, checkpoints/best.ckpt and last.ckpt,
     lifted.png (a test graph with its learned cells) and lifted.pkl (the same for TopoNetX).
     """
-    from topox_difflift import training
+    from topox_difflift.config import TrainingConfig
+    from topox_difflift.job import Job
 
     options = {
         name: value
@@ -126,10 +127,10 @@ def train(  # numpydoc ignore=PR01
     try:
         if resume is not None:
             folder = resume
-            job = training.Job.resume(resume)
+            job = Job.resume(resume)
         else:
             folder = out if out is not None else _new_folder()
-            job = training.Job.start(training.TrainingConfig(**options), folder)
+            job = Job.start(TrainingConfig(**options), folder)
     except (ValueError, FileExistsError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from error
     console.print(f"{job.describe()}\nleaving everything under {folder}", highlight=False)

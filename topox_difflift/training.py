@@ -1,12 +1,8 @@
-"""Training of a graph classifier with Lightning: the main job behind the command line."""
+"""The training loop, on Lightning; a resumed run goes on exactly as it would have."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,289 +11,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from torch import Tensor
 from torch.utils.data import Sampler
-from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
-from topox_difflift.checks import check_at_least, check_one_of
-from topox_difflift.classifier import TNNS, Carried, LiftedClassifier
-from topox_difflift.datasets import load_dataset, stratified_split
-from topox_difflift.domains import DOMAINS
-from topox_difflift.encoders import ENCODERS
-from topox_difflift.estimators import ESTIMATORS
-from topox_difflift.lift import DiffLift
-from topox_difflift.liftings import CycleLifting, KHopLifting, NoLifting
-from topox_difflift.summary import RankSummary
+from topox_difflift.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    from topox_difflift.complex import LiftedComplex
+    from torch_geometric.data import Data
 
-__all__ = ["LIFTINGS", "Job", "Result", "Splits", "TrainingConfig", "TrainingModule"]
-
-LIFTINGS = ("difflift", "cycle", "khop", "none")
-#: Domain that a static lifting leads to.
-_LEADS_TO = {"cycle": "cell", "khop": "hypergraph"}
-#: Options that only a learned lifting has, with their defaults.
-_LEARNED = {"estimator": "straight_through", "k_min": 2, "k_max": 5}
-
-
-# ---------------------------------------------------------------------- what to run
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """
-    Everything that determines a run.
-
-    Attributes
-    ----------
-    dataset : str
-        "molecules", "planted_groups" or the name of a TUDataset.
-    root : str
-        Folder of the TUDataset.
-    domain : str, optional
-        Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
-    tnn : str, optional
-        Topological network; by default the one for the domain.
-    lifting : {"difflift", "cycle", "khop", "none"}
-        The learned lifting or a static one, with the same encoder.
-    encoder : {"gin", "gps"}
-        Node embedding.
-    estimator : str, optional
-        How `DiffLift` accepts cells.
-    k_min, k_max : int, optional
-        Bounds of the neighbourhood size of `DiffLift`.
-    hidden_channels, n_layers : int
-        Width, and number of layers of the topological network.
-    batch_size, max_epochs, lr : int, int, float
-        Training with Adam.
-    seed : int
-        Seed of the split, the initialisation, the batches and the lifting.
-
-    Raises
-    ------
-    ValueError
-        If an option is unknown, impossible, or without effect beside the others.
-    """
-
-    dataset: str = "molecules"
-    root: str = "data"
-    domain: str | None = None
-    tnn: str | None = None
-    lifting: str = "difflift"
-    encoder: str = "gin"
-    estimator: str | None = None
-    k_min: int | None = None
-    k_max: int | None = None
-    hidden_channels: int = 32
-    n_layers: int = 2
-    batch_size: int = 32
-    max_epochs: int = 20
-    lr: float = 0.005
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the options and fill in those that follow from others."""
-        check_one_of("lifting", self.lifting, LIFTINGS)
-        check_one_of("encoder", self.encoder, tuple(ENCODERS))
-        for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
-            check_at_least(name, getattr(self, name), 1)
-        check_at_least("seed", self.seed, 0)
-        if not self.lr > 0:
-            raise ValueError(f"Expected 'lr' to be positive (got {self.lr})")
-        self._settle_domain()
-        self._settle_lifting()
-
-    def _settle_domain(self) -> None:
-        domain, tnn = self.domain, self.tnn
-        if tnn is not None:
-            check_one_of("tnn", tnn, tuple(TNNS))
-        if domain is None:
-            made_for = TNNS[tnn].topologies[0] if tnn else "cell"
-            domain = _LEADS_TO.get(self.lifting, made_for)
-        check_one_of("domain", domain, tuple(DOMAINS))
-        topology = DOMAINS[domain].topology
-        fitting = [name for name, network in TNNS.items() if topology in network.topologies]
-        if tnn is None:
-            tnn = fitting[0]
-        if tnn not in fitting:
-            raise ValueError(
-                f"Expected 'tnn' to be {' or '.join(fitting)} for domain {domain!r} (got {tnn!r}, "
-                f"which is for {', '.join(TNNS[tnn].topologies)})"
-            )
-        if _LEADS_TO.get(self.lifting, domain) != domain:
-            raise ValueError(
-                f"Expected 'domain' to be {_LEADS_TO[self.lifting]!r} with lifting "
-                f"{self.lifting!r}, which makes no other (got {domain!r})"
-            )
-        object.__setattr__(self, "domain", domain)
-        object.__setattr__(self, "tnn", tnn)
-
-    def _settle_lifting(self) -> None:
-        given = {name: getattr(self, name) for name in _LEARNED if getattr(self, name) is not None}
-        if self.lifting != "difflift":
-            if given:
-                raise ValueError(
-                    f"Expected no {' or '.join(map(repr, given))} with lifting {self.lifting!r}, "
-                    "where it would have no effect; leave it out, or take lifting 'difflift'"
-                )
-            return
-        settled = {**_LEARNED, **given}
-        if "k_max" not in given:
-            settled["k_max"] = max(settled["k_min"], settled["k_max"])
-        check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
-        check_at_least("k_min", settled["k_min"], 1)
-        check_at_least("k_max", settled["k_max"], settled["k_min"], "the value of k_min")
-        for name, value in settled.items():
-            object.__setattr__(self, name, value)
-
-    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> LiftedClassifier:
-        """
-        Build the model, initialised from the seed.
-
-        Parameters
-        ----------
-        in_channels : int
-            Width of the node features.
-        edge_channels : int
-            Width of the edge features, 0 if there are none.
-        num_classes : int
-            Number of classes.
-
-        Returns
-        -------
-        LiftedClassifier
-            The model; no parameter waits for a first input. The global seed is as before.
-        """
-        hidden = self.hidden_channels
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
-            model = LiftedClassifier(
-                ENCODERS[self.encoder](in_channels, hidden),
-                self._lifting(hidden),
-                TNNS[self.tnn](in_channels + hidden, hidden, self.n_layers),
-                num_classes,
-            )
-            with torch.no_grad():
-                model.eval()(_smallest_graph(in_channels, edge_channels))
-        return model.train()
-
-    def _lifting(self, hidden: int) -> torch.nn.Module:
-        if self.lifting == "cycle":
-            return CycleLifting()
-        if self.lifting == "khop":
-            return KHopLifting()
-        assert self.domain is not None  # noqa: S101 -- settled above, for the type checker
-        if self.lifting == "none":
-            return NoLifting(self.domain)
-        learned: dict[str, Any] = {name: getattr(self, name) for name in _LEARNED}
-        generator = torch.Generator()
-        return DiffLift(
-            self.domain,
-            encoder=Carried(hidden),
-            hidden_channels=hidden,
-            generator=generator,
-            **learned,
-        )
-
-
-def _smallest_graph(in_channels: int, edge_channels: int) -> Data:
-    """Make a triangle, which has a candidate of every rank that parameters could wait for."""
-    edge_index = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
-    edge_attr = torch.zeros(6, edge_channels) if edge_channels else None
-    return Data(x=torch.zeros(3, in_channels), edge_index=edge_index, edge_attr=edge_attr)
-
-
-# ---------------------------------------------------------------------- data
-
-
-class _EpochShuffle(Sampler[int]):
-    """Shuffle by seed and epoch alone, so that a resumed run sees the same batches."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning tells the epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
-        return iter(torch.randperm(self.size, generator=generator).tolist())
-
-    def __len__(self) -> int:
-        return self.size
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 1_000_003 + epoch
-
-
-@dataclass(frozen=True)
-class Splits:
-    """
-    The graphs of a run.
-
-    Attributes
-    ----------
-    train, val, test : list of torch_geometric.data.Data
-        Graphs with one class each.
-    """
-
-    train: list[Data]
-    val: list[Data]
-    test: list[Data]
-
-    @classmethod
-    def of(cls, config: TrainingConfig) -> Splits:
-        """
-        Load and split the dataset of a run.
-
-        Parameters
-        ----------
-        config : TrainingConfig
-            What is run.
-
-        Returns
-        -------
-        Splits
-            The graphs: 80 % for training, 10 % for validation, 10 % for the test.
-
-        Raises
-        ------
-        ValueError
-            If there is no such dataset, or it is not for graph classification.
-        """
-        graphs = load_dataset(config.dataset, config.root, config.seed)
-        labels = torch.cat([graph.y.view(-1) for graph in graphs])
-        if labels.numel() != len(graphs) or labels.is_floating_point():
-            raise ValueError(
-                "Expected 'dataset' to have one class for each graph "
-                f"(got {config.dataset!r}, with 'y' of {labels.dtype}, {labels.numel()} values for "
-                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG'"
-            )
-        parts = stratified_split(labels, config.seed)
-        return cls(*([graphs[i] for i in part.tolist()] for part in parts))
-
-    def sizes(self) -> tuple[int, int, int]:
-        """
-        Measure what a model has to know.
-
-        Returns
-        -------
-        tuple of int
-            Widths of the node and edge features, number of classes.
-        """
-        graphs = [*self.train, *self.val, *self.test]
-        edge_attr = graphs[0].edge_attr
-        edge_channels = 0 if edge_attr is None else edge_attr.view(len(edge_attr), -1).size(1)
-        return graphs[0].x.size(1), edge_channels, 1 + max(int(graph.y) for graph in graphs)
-
-
-# ---------------------------------------------------------------------- the loop
+__all__ = ["TrainingModule", "fit"]
 
 
 class TrainingModule(LightningModule):
@@ -431,218 +156,26 @@ class TrainingModule(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.config.lr)
 
 
-@dataclass(frozen=True)
-class Result:
+def fit(
+    module: TrainingModule, train: list[Data], val: list[Data], out: Path, progress: bool = False
+) -> None:
     """
-    What a run found.
+    Train from the start, or from the last checkpoint of an interrupted run.
 
-    Attributes
+    Parameters
     ----------
-    config : TrainingConfig
-        What was run.
-    best_epoch : int
-        Epoch with the highest validation accuracy, the first of equals.
-    val_accuracy, test_accuracy : float
-        Accuracies of that epoch's model.
-    history : list of dict
-        Figures of every epoch.
-    ranks : tuple of RankSummary
-        What the lifting did on the test set.
-    example : LiftedComplex
-        The accepted complex of one test graph.
-    """
-
-    config: TrainingConfig
-    best_epoch: int
-    val_accuracy: float
-    test_accuracy: float
-    history: list[dict[str, float]]
-    ranks: tuple[RankSummary, ...]
-    example: LiftedComplex
-
-    @property
-    def seconds_per_epoch(self) -> float:
-        """
-        Median time of training and validation.
-
-        Returns
-        -------
-        float
-            Seconds.
-        """
-        return median(epoch["seconds"] for epoch in self.history)
-
-    def metrics(self) -> dict[str, Any]:
-        """
-        Collect the figures.
-
-        Returns
-        -------
-        dict
-            Figures that JSON can hold. All of them but "timing" are the same in every
-            repetition, and whether or not the run was interrupted.
-        """
-        epochs = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in self.history]
-        names = ("original", "candidates", "accepted", "acceptance_rate", "mean_size", "collapsed")
-        return {
-            "config": asdict(self.config),
-            "test_accuracy": self.test_accuracy,
-            "val_accuracy": self.val_accuracy,
-            "best_epoch": self.best_epoch,
-            "lifting": {
-                str(rank.rank): {name: _jsonable(getattr(rank, name)) for name in names}
-                for rank in self.ranks
-            },
-            "epochs": epochs,
-            "timing": {
-                "seconds_per_epoch": self.seconds_per_epoch,
-                "seconds": [epoch["seconds"] for epoch in self.history],
-            },
-        }
-
-
-def _jsonable(value: Any) -> Any:
-    """Replace nan, which JSON does not know, by None."""
-    return None if value != value else value
-
-
-@dataclass(frozen=True)
-class Job:
-    """
-    A run: what to do, on which graphs, and where to leave it.
-
-    Attributes
-    ----------
-    config : TrainingConfig
-        What to run.
-    splits : Splits
-        The graphs.
+    module : TrainingModule
+        The model.
+    train, val : list of torch_geometric.data.Data
+        Graphs to train on and to select an epoch by.
     out : pathlib.Path
-        Folder for everything the run leaves.
+        Folder of the run; checkpoints (best.ckpt and last.ckpt) go to and come from its
+        subfolder checkpoints.
+    progress : bool, default=False
+        Whether to show a progress bar.
     """
-
-    config: TrainingConfig
-    splits: Splits
-    out: Path
-
-    @classmethod
-    def start(cls, config: TrainingConfig, out: str | Path) -> Job:
-        """
-        Begin a run.
-
-        Parameters
-        ----------
-        config : TrainingConfig
-            What to run.
-        out : str or pathlib.Path
-            A folder that does not hold a run yet.
-
-        Returns
-        -------
-        Job
-            The run, whose folder holds its config.json.
-
-        Raises
-        ------
-        FileExistsError
-            If `out` holds a run.
-        """
-        out = Path(out)
-        if (out / "config.json").exists():
-            raise FileExistsError(
-                f"Expected 'out' to be a folder without a run (got {str(out)!r}); continue that "
-                f"one with --resume {out}, or take another folder"
-            )
-        splits = Splits.of(config)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
-        return cls(config, splits, out)
-
-    @classmethod
-    def resume(cls, out: str | Path) -> Job:
-        """
-        Take up a run that was interrupted.
-
-        Parameters
-        ----------
-        out : str or pathlib.Path
-            Folder of the run.
-
-        Returns
-        -------
-        Job
-            The run; it ends with the same figures as without the interruption.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no run.
-        """
-        out = Path(out)
-        if not (out / "config.json").is_file():
-            raise FileNotFoundError(
-                "Expected 'resume' to be the folder of a run, with its config.json "
-                f"(got {str(out)!r})"
-            )
-        config = TrainingConfig(**json.loads((out / "config.json").read_text()))
-        return cls(config, Splits.of(config), out)
-
-    def describe(self) -> str:
-        """
-        Say what the run does.
-
-        Returns
-        -------
-        str
-            One line.
-        """
-        config, splits = self.config, self.splits
-        sizes = "/".join(str(len(part)) for part in (splits.train, splits.val, splits.test))
-        return (
-            f"{config.dataset}, {sizes} graphs: {config.encoder} encoder, {config.lifting} lifting "
-            f"to domain {config.domain}, {config.tnn}, {config.max_epochs} epochs"
-        )
-
-    def run(self, progress: bool = False) -> Result:
-        """
-        Train, select an epoch on the validation set, test it, and write everything down.
-
-        Parameters
-        ----------
-        progress : bool, default=False
-            Whether to show a progress bar.
-
-        Returns
-        -------
-        Result
-            What it found. The folder holds metrics.json, checkpoints (best.ckpt, last.ckpt),
-            lifted.png and lifted.pkl, a TopoNetX complex.
-        """
-        module = TrainingModule(asdict(self.config), *self.splits.sizes())
-        _fit(module, self.splits, self.out, progress)
-        checkpoints = self.out / "checkpoints"
-        last = torch.load(checkpoints / "last.ckpt", weights_only=True)
-        best = torch.load(checkpoints / "best.ckpt", weights_only=True)
-        module.load_state_dict(best["state_dict"])
-        accuracy, ranks, example = _test(module, self.splits.test)
-        chosen = best["history"][-1]
-        result = Result(
-            config=self.config,
-            best_epoch=int(chosen["epoch"]),
-            val_accuracy=chosen["val_accuracy"],
-            test_accuracy=accuracy,
-            history=last["history"],
-            ranks=ranks,
-            example=example,
-        )
-        _write(result, self.out)
-        return result
-
-
-def _fit(module: TrainingModule, splits: Splits, out: Path, progress: bool) -> None:
     config = module.config
-    shuffle = _EpochShuffle(len(splits.train), config.seed)
-    loader = DataLoader(splits.train, config.batch_size, sampler=shuffle)
+    shuffle = _EpochShuffle(len(train), config.seed)
     callbacks: list[Callback] = [_Checkpoints(out / "checkpoints")]
     if progress:
         callbacks.append(RichProgressBar())
@@ -663,10 +196,15 @@ def _fit(module: TrainingModule, splits: Splits, out: Path, progress: bool) -> N
         warnings.filterwarnings("ignore", ".*does not have many workers")
         trainer.fit(
             module,
-            loader,
-            DataLoader(splits.val, config.batch_size),
+            _loader(train, config.batch_size, sampler=shuffle),
+            _loader(val, config.batch_size),
             ckpt_path=str(last) if last.exists() else None,
         )
+
+
+def _loader(graphs: list[Data], batch_size: int, **options: Any) -> DataLoader:
+    # A loader draws a seed for workers, even without any; not from the global source.
+    return DataLoader(graphs, batch_size, generator=torch.Generator(), **options)
 
 
 class _Checkpoints(Checkpoint):
@@ -698,51 +236,23 @@ class _Checkpoints(Checkpoint):
         self.best = state_dict["best"]
 
 
-# ---------------------------------------------------------------------- what it leaves
+class _EpochShuffle(Sampler[int]):
+    """Shuffle by seed and epoch alone, so that a resumed run sees the same batches."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning tells the epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        return iter(torch.randperm(self.size, generator=generator).tolist())
+
+    def __len__(self) -> int:
+        return self.size
 
 
-def _test(
-    module: TrainingModule, graphs: list[Data]
-) -> tuple[float, tuple[RankSummary, ...], LiftedComplex]:
-    """Return the accuracy, what the lifting did, and the graph with most learned cells."""
-    model, right = module.model.eval(), 0
-    summaries: list[tuple[RankSummary, ...]] = []
-    examples: list[LiftedComplex] = []
-    with torch.no_grad():
-        for batch in DataLoader(graphs, module.config.batch_size):
-            lifted = model.lift(batch)
-            right += int((model.classify(lifted).argmax(1) == batch.y).sum())
-            summaries.append(lifted.summary().ranks)
-            examples += lifted.accepted().unbatch()
-    ranks = tuple(_total(of_rank) for of_rank in zip(*summaries, strict=True))
-    return right / len(graphs), ranks, max(examples, key=_liveliness)
-
-
-def _total(parts: Sequence[RankSummary]) -> RankSummary:
-    """Add up the batches."""
-    cells = sum(part.cells for part in parts)
-    members = sum(part.cells * part.mean_size for part in parts if part.cells)
-    return RankSummary(
-        rank=parts[0].rank,
-        original=sum(part.original for part in parts),
-        candidates=sum(part.candidates for part in parts),
-        accepted=sum(part.accepted for part in parts),
-        mean_size=members / cells if cells else float("nan"),
-    )
-
-
-def _liveliness(lifted: LiftedComplex) -> tuple[int, int]:
-    """Order complexes by what there is to see: learned cells, then cells of the top rank."""
-    return sum(rank.accepted for rank in lifted.summary().ranks), lifted.num_cells[-1]
-
-
-def _write(result: Result, out: Path) -> None:
-    from toponetx.readwrite.serialization import to_pickle
-
-    from topox_difflift.plotting import draw, new_figure
-
-    (out / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n")
-    to_pickle(result.example.to_toponetx(), out / "lifted.pkl")
-    figure, axes = new_figure()
-    draw(result.example, axes)
-    figure.savefig(out / "lifted.png", dpi=150, bbox_inches="tight")
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch

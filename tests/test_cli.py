@@ -1,0 +1,350 @@
+"""The main job: what it leaves, that it can be interrupted, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch_geometric.data import Batch, Data
+
+pytest.importorskip("lightning", reason='needs the extra "train"')
+pytest.importorskip("typer", reason='needs the extra "train"')
+
+import toponetx as tnx
+from typer.testing import CliRunner
+
+from topox_difflift import DiffLift, LiftedComplex, datasets
+from topox_difflift.classifier import TNNS, Carried, LiftedClassifier, pool_cells
+from topox_difflift.commands import app
+from topox_difflift.config import TrainingConfig
+from topox_difflift.encoders import GIN
+from topox_difflift.job import Job, Splits
+from topox_difflift.liftings import NoLifting
+from topox_difflift.plotting import draw, layout
+from topox_difflift.training import TrainingModule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Lightning's own call of a torch function that is deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
+SMALL = ["--max-epochs", "2", "--hidden-channels", "8", "--batch-size", "16"]
+ARMS = [
+    ("difflift", "cell", "cwn", tnx.CellComplex),
+    ("difflift", "simplicial", "cwn", tnx.SimplicialComplex),
+    ("difflift", "combinatorial", "cwn", tnx.CombinatorialComplex),
+    ("difflift", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("cycle", "cell", "cwn", tnx.CellComplex),
+    ("khop", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("none", "cell", "cwn", tnx.CellComplex),
+    ("none", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+]
+
+
+@pytest.fixture(autouse=True)
+def few_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(num_graphs: int = 40, seed: int = 0) -> list[Data]:
+        return few(num_graphs, seed)
+
+    few = datasets.molecules
+    monkeypatch.setattr(datasets, "molecules", make)
+
+
+def call(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "metrics.json").read_text())
+    del found["timing"]
+    return found
+
+
+@pytest.mark.parametrize(("lifting", "domain", "tnn", "cls"), ARMS)
+def test_run_leaves_everything_under_its_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lifting: str,
+    domain: str,
+    tnn: str,
+    cls: type,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(*SMALL, "--lifting", lifting, "--domain", domain, "--tnn", tnn, "--out", "run")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    out = tmp_path / "run"
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    assert names == {"config.json", "metrics.json", "lifted.pkl", "lifted.png"} | checkpoints
+    found = metrics(out)
+    assert 0 <= found["test_accuracy"] <= 1
+    assert len(found["epochs"]) == 2
+    best = max(found["epochs"], key=lambda epoch: epoch["val_accuracy"])
+    assert (found["best_epoch"], found["val_accuracy"]) == (best["epoch"], best["val_accuracy"])
+    assert (out / "lifted.png").read_bytes().startswith(b"\x89PNG")
+    with (out / "lifted.pkl").open("rb") as file:
+        assert isinstance(pickle.load(file), cls)
+    for text in ("test accuracy", "seconds per epoch", "rank 1: accepted", "mean size"):
+        assert text in done.output
+    assert ("none proposed" in done.output) == (lifting != "difflift")
+
+
+def test_checkpoint_gives_back_the_model_that_was_tested(tmp_path: Path) -> None:
+    result = Job.start(TrainingConfig(max_epochs=2, hidden_channels=8), tmp_path).run()
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    module = TrainingModule.load_from_checkpoint(path, weights_only=True).eval()
+    test = Splits.of(result.config).test
+    batch = Batch.from_data_list(test)
+    right = (module(batch).argmax(1) == batch.y).double().mean()
+    assert float(right) == pytest.approx(result.test_accuracy)
+
+
+def test_repetition_gives_the_same_figures_and_another_seed_others(tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert call(*SMALL, "--seed", seed, "--out", tmp_path / name).exit_code == 0
+    assert torch.equal(torch.get_rng_state(), state)
+    first, again, other = (metrics(tmp_path / name) for name in "abc")
+    assert first == again
+    assert first["epochs"] != other["epochs"]
+
+
+@pytest.mark.parametrize("domain", ["cell", "hypergraph"])
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "training_step"])
+def test_interrupted_run_ends_with_the_same_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, domain: str, hook: str
+) -> None:
+    options = [*SMALL, "--domain", domain, "--max-epochs", "4"]
+    assert call(*options, "--out", tmp_path / "whole").exit_code == 0
+    original = getattr(TrainingModule, hook)
+
+    def interrupt(self: TrainingModule, *args: Any) -> Any:
+        if self.current_epoch == 2:
+            raise RuntimeError("pulled the plug")
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, hook, interrupt)
+        broken = call(*options, "--out", tmp_path / "broken")
+    assert "pulled the plug" in str(broken.exception)
+    assert "--resume" in broken.output
+    assert not (tmp_path / "broken" / "metrics.json").exists()
+    # A run may be moved before it is continued.
+    moved = (tmp_path / "broken").rename(tmp_path / "moved")
+    done = call("--resume", moved)
+    assert done.exit_code == 0, done.output
+    assert metrics(moved) == metrics(tmp_path / "whole")
+
+
+def test_run_that_was_interrupted_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
+    config = TrainingConfig(max_epochs=1, hidden_channels=8)
+    Job.start(config, tmp_path / "begun")
+    whole = Job.start(config, tmp_path / "whole").run()
+    resumed = Job.resume(tmp_path / "begun").run()
+    assert resumed.history[0]["train_loss"] == whole.history[0]["train_loss"]
+
+
+def test_finished_run_can_be_reported_again(tmp_path: Path) -> None:
+    assert call(*SMALL, "--out", tmp_path / "run").exit_code == 0
+    before = metrics(tmp_path / "run")
+    assert call("--resume", tmp_path / "run").exit_code == 0
+    assert metrics(tmp_path / "run") == before
+
+
+REFUSED = [
+    (["--domain", "hypergraph", "--tnn", "cwn"], "unigcn for domain 'hypergraph'"),
+    (["--domain", "cell", "--tnn", "unigcn"], "cwn for domain 'cell'"),
+    (["--domain", "torus"], "hypergraph, simplicial, cell, combinatorial"),
+    (["--tnn", "gcn"], "cwn, unigcn"),
+    (["--encoder", "gat"], "gin, gps"),
+    (["--estimator", "reinforce"], "straight_through, gumbel, threshold"),
+    (["--lifting", "clique"], "difflift, cycle, khop, none"),
+    (["--lifting", "cycle", "--domain", "simplicial"], "'domain' to be 'cell'"),
+    (["--lifting", "cycle", "--tnn", "unigcn"], "cwn for domain 'cell'"),
+    (["--lifting", "khop", "--estimator", "gumbel"], "no 'estimator' with lifting 'khop'"),
+    (["--lifting", "none", "--k-max", "3"], "no 'k_max' with lifting 'none'"),
+    (["--k-min", "0"], "'k_min'"),
+    (["--k-min", "4", "--k-max", "3"], "'k_max'"),
+    (["--max-epochs", "0"], "'max_epochs'"),
+    (["--batch-size", "0"], "'batch_size'"),
+    (["--lr", "0"], "'lr' to be positive"),
+    (["--lr", "nan"], "'lr' to be positive"),
+    (["--seed", "-1"], "'seed'"),
+    (["--max-epochs", "many"], "valid integer"),
+    (["--epochs", "3"], "No such option"),
+    (["--resume", "nowhere"], "config.json"),
+    (["--resume", "nowhere", "--max-epochs", "3"], "leave out --max-epochs"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda value: str(value))
+def test_impossible_options_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    done = call(*arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    (tmp_path / "config.json").write_text("{}")
+    done = call("--out", tmp_path)
+    assert done.exit_code == 2
+    assert "--resume" in done.output
+
+
+def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*SMALL, "--lifting", "none").exit_code == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert CliRunner().invoke(app, ["--version"]).output.strip()
+    assert "--resume" in call("--help").output
+
+
+@pytest.mark.parametrize(
+    ("given", "domain", "tnn"),
+    [
+        ({}, "cell", "cwn"),
+        ({"tnn": "unigcn"}, "hypergraph", "unigcn"),
+        ({"lifting": "khop"}, "hypergraph", "unigcn"),
+        ({"lifting": "cycle"}, "cell", "cwn"),
+        ({"domain": "simplicial"}, "simplicial", "cwn"),
+    ],
+)
+def test_domain_and_network_follow_from_each_other(
+    given: dict[str, str], domain: str, tnn: str
+) -> None:
+    config = TrainingConfig(**given)  # type: ignore[arg-type]
+    assert (config.domain, config.tnn) == (domain, tnn)
+
+
+# ---------------------------------------------------------------------- the model
+
+
+def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> None:
+    arms = [
+        TrainingConfig(lifting=lifting, domain="cell").build(7, 4, 2)
+        for lifting in ("difflift", "cycle", "none")
+    ]
+    states = [arm.encoder.state_dict() for arm in arms]
+    for state in states[1:]:
+        assert state.keys() == states[0].keys()
+        assert all(torch.equal(state[name], states[0][name]) for name in state)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("name", ["cwn", "unigcn"])
+def test_every_parameter_has_a_finite_gradient_and_the_lifting_a_non_zero_one(name: str) -> None:
+    config = TrainingConfig(tnn=name)
+    model = config.build(7, 4, 2)
+    model.lifting.generator.manual_seed(0)  # type: ignore[union-attr, operator]
+    batch = Batch.from_data_list(datasets.molecules(16))
+    torch.nn.functional.cross_entropy(model(batch), batch.y).backward()
+    for key, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            assert bool(torch.isfinite(parameter.grad).all()), key
+    for key, parameter in model.lifting.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool((parameter.grad != 0).any()), key
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("name", ["cwn", "unigcn"])
+def test_rejected_cells_that_are_kept_do_not_change_the_answer(name: str) -> None:
+    config = TrainingConfig(tnn=name)
+    model = config.build(7, 4, 2)
+    model.lifting.generator.manual_seed(0)  # type: ignore[union-attr, operator]
+    lifted = model.lift(Batch.from_data_list(datasets.molecules(4)))
+    accepted = lifted.accepted()
+    assert accepted.num_cells != lifted.num_cells
+    torch.testing.assert_close(model.classify(accepted), model.classify(lifted))
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("name", ["cwn", "unigcn"])
+def test_answer_for_a_graph_does_not_depend_on_its_batch(name: str) -> None:
+    model = TrainingConfig(tnn=name).build(7, 4, 2).eval()
+    graphs = datasets.molecules(3)
+    together = model(Batch.from_data_list(graphs))
+    alone = torch.cat([model(graph) for graph in graphs])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("name", ["cwn", "unigcn"])
+def test_graphs_without_cells_have_an_answer(name: str) -> None:
+    model = TrainingConfig(tnn=name, lifting="none").build(3, 0, 2)
+    lone = Data(x=torch.ones(1, 3), edge_index=torch.empty(2, 0, dtype=torch.long))
+    assert bool(torch.isfinite(model(Batch.from_data_list([lone, lone]))).all())
+
+
+def test_classifier_leaves_its_input_alone() -> None:
+    network = TNNS["cwn"](7 + 8, 8, 1)
+    model = LiftedClassifier(GIN(7, 8), NoLifting(), network, 2)
+    data = datasets.molecules(1)[0]
+    before = copy.deepcopy(data)
+    model(data)
+    assert all(torch.equal(data[key], before[key]) for key in before.keys())  # noqa: SIM118
+
+
+def test_pooling_is_the_mean_over_accepted_cells() -> None:
+    lift = DiffLift(encoder=Carried(7), generator=torch.Generator().manual_seed(0))
+    lifted = lift(Batch.from_data_list(datasets.molecules(2)))
+    h = torch.randn(lifted.num_cells[1], 5) * lifted.mask_1.unsqueeze(-1)
+    kept = lifted.mask_1.detach() == 1
+    for graph in range(2):
+        mine = torch.nn.functional.silu(h[kept & (lifted.batch_1 == graph)])
+        torch.testing.assert_close(pool_cells(lifted, 1, h)[graph], mine.mean(0))
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("domain", ["cell", "simplicial", "combinatorial", "hypergraph"])
+def test_picture_of_each_domain(domain: str) -> None:
+    lift = DiffLift(domain, generator=torch.Generator().manual_seed(0))
+    lifted = lift(datasets.molecules(1)[0])
+    axes = draw(lifted)
+    learned = [rank.accepted for rank in lifted.summary().ranks]
+    assert [int(part.split()[2]) for part in axes.get_title().split(", ")] == learned
+    assert len(axes.figure.axes) == 2  # the second one is the colour scale
+
+
+def test_picture_of_little() -> None:
+    lone = Data(x=torch.ones(1, 3), edge_index=torch.empty(2, 0, dtype=torch.long))
+    axes = draw(NoLifting()(lone))
+    assert len(axes.figure.axes) == 1
+    pair = Data(x=torch.ones(2, 3), edge_index=torch.tensor([[0, 1], [1, 0]]))
+    assert layout(NoLifting()(pair)).shape == (2, 2)
+
+
+def test_picture_of_several_graphs_is_refused() -> None:
+    lifted = NoLifting()(Batch.from_data_list(datasets.molecules(2)))
+    assert isinstance(lifted, LiftedComplex)
+    with pytest.raises(ValueError, match="unbatch"):
+        draw(lifted)
+
+
+@pytest.mark.skipif(
+    "TOPOX_DIFFLIFT_DATA" not in os.environ,
+    reason="set TOPOX_DIFFLIFT_DATA to the folder that holds TUDataset/MUTAG/raw",
+)
+@pytest.mark.parametrize("tnn", ["cwn", "unigcn"])
+def test_mutag_trains(tmp_path: Path, tnn: str) -> None:
+    out = tmp_path / "run"
+    root = os.environ["TOPOX_DIFFLIFT_DATA"]
+    options = ["--dataset", "MUTAG", "--root", root, "--tnn", tnn, "--max-epochs", "6"]
+    done = call(*options, "--out", out)
+    assert done.exit_code == 0, done.output
+    losses = [epoch["train_loss"] for epoch in metrics(out)["epochs"]]
+    assert sum(losses[3:]) < sum(losses[:3])

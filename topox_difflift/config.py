@@ -1,0 +1,193 @@
+"""What a training run is made of, checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch_geometric.data import Data
+
+from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.classifier import TNNS, Carried, LiftedClassifier
+from topox_difflift.domains import DOMAINS
+from topox_difflift.encoders import ENCODERS
+from topox_difflift.estimators import ESTIMATORS
+from topox_difflift.lift import DiffLift
+from topox_difflift.liftings import CycleLifting, KHopLifting, NoLifting
+
+__all__ = ["LIFTINGS", "TrainingConfig"]
+
+LIFTINGS = ("difflift", "cycle", "khop", "none")
+#: Domain that a static lifting leads to.
+_LEADS_TO = {"cycle": "cell", "khop": "hypergraph"}
+#: Options that only a learned lifting has, with their defaults.
+_LEARNED = {"estimator": "straight_through", "k_min": 2, "k_max": 5}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """
+    Everything that determines a run.
+
+    Attributes
+    ----------
+    dataset : str
+        "molecules", "planted_groups" or the name of a TUDataset.
+    root : str
+        Folder of the TUDataset.
+    domain : str, optional
+        Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
+    tnn : str, optional
+        Topological network; by default the one for the domain.
+    lifting : {"difflift", "cycle", "khop", "none"}
+        The learned lifting or a static one, with the same encoder.
+    encoder : {"gin", "gps"}
+        Node embedding.
+    estimator : str, optional
+        How `DiffLift` accepts cells.
+    k_min, k_max : int, optional
+        Bounds of the neighbourhood size of `DiffLift`.
+    hidden_channels, n_layers : int
+        Width, and number of layers of the topological network.
+    batch_size, max_epochs, lr : int, int, float
+        Training with Adam.
+    seed : int
+        Seed of the split, the initialisation, the batches and the lifting.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, impossible, or without effect beside the others.
+    """
+
+    dataset: str = "molecules"
+    root: str = "data"
+    domain: str | None = None
+    tnn: str | None = None
+    lifting: str = "difflift"
+    encoder: str = "gin"
+    estimator: str | None = None
+    k_min: int | None = None
+    k_max: int | None = None
+    hidden_channels: int = 32
+    n_layers: int = 2
+    batch_size: int = 32
+    max_epochs: int = 20
+    lr: float = 0.005
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the options and fill in those that follow from others."""
+        check_one_of("lifting", self.lifting, LIFTINGS)
+        check_one_of("encoder", self.encoder, tuple(ENCODERS))
+        for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("seed", self.seed, 0)
+        if not self.lr > 0:
+            raise ValueError(f"Expected 'lr' to be positive (got {self.lr})")
+        self._settle_domain()
+        self._settle_lifting()
+
+    def _settle_domain(self) -> None:
+        domain, tnn = self.domain, self.tnn
+        if tnn is not None:
+            check_one_of("tnn", tnn, tuple(TNNS))
+        if domain is None:
+            made_for = TNNS[tnn].topologies[0] if tnn else "cell"
+            domain = _LEADS_TO.get(self.lifting, made_for)
+        check_one_of("domain", domain, tuple(DOMAINS))
+        topology = DOMAINS[domain].topology
+        fitting = [name for name, network in TNNS.items() if topology in network.topologies]
+        if tnn is None:
+            tnn = fitting[0]
+        if tnn not in fitting:
+            raise ValueError(
+                f"Expected 'tnn' to be {' or '.join(fitting)} for domain {domain!r} (got {tnn!r}, "
+                f"which is for {', '.join(TNNS[tnn].topologies)})"
+            )
+        if _LEADS_TO.get(self.lifting, domain) != domain:
+            raise ValueError(
+                f"Expected 'domain' to be {_LEADS_TO[self.lifting]!r} with lifting "
+                f"{self.lifting!r}, which makes no other (got {domain!r})"
+            )
+        object.__setattr__(self, "domain", domain)
+        object.__setattr__(self, "tnn", tnn)
+
+    def _settle_lifting(self) -> None:
+        given = {name: getattr(self, name) for name in _LEARNED if getattr(self, name) is not None}
+        if self.lifting != "difflift":
+            if given:
+                raise ValueError(
+                    f"Expected no {' or '.join(map(repr, given))} with lifting {self.lifting!r}, "
+                    "where it would have no effect; leave it out, or take lifting 'difflift'"
+                )
+            return
+        settled = {**_LEARNED, **given}
+        if "k_max" not in given:
+            settled["k_max"] = max(settled["k_min"], settled["k_max"])
+        check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
+        check_at_least("k_min", settled["k_min"], 1)
+        check_at_least("k_max", settled["k_max"], settled["k_min"], "the value of k_min")
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+
+    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> LiftedClassifier:
+        """
+        Build the model, initialised from the seed.
+
+        Parameters
+        ----------
+        in_channels : int
+            Width of the node features.
+        edge_channels : int
+            Width of the edge features, 0 if there are none.
+        num_classes : int
+            Number of classes.
+
+        Returns
+        -------
+        LiftedClassifier
+            The model; no parameter waits for a first input. The global seed is as before.
+        """
+        hidden, smallest = self.hidden_channels, _smallest_graph(in_channels, edge_channels)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(self.seed)
+            encoder = ENCODERS[self.encoder](in_channels, hidden)
+            # At once, so that its weights do not depend on the lifting.
+            encoder(smallest.x, smallest.edge_index, smallest.batch, smallest.edge_attr)
+            assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
+            tnn = TNNS[self.tnn](in_channels + hidden, hidden, self.n_layers)
+            model = LiftedClassifier(encoder, self._lifting(hidden), tnn, num_classes)
+            model.eval()(smallest)
+        return model.train()
+
+    def _lifting(self, hidden: int) -> torch.nn.Module:
+        if self.lifting == "cycle":
+            return CycleLifting()
+        if self.lifting == "khop":
+            return KHopLifting()
+        assert self.domain is not None  # noqa: S101 -- settled above, for the type checker
+        if self.lifting == "none":
+            return NoLifting(self.domain)
+        learned: dict[str, Any] = {name: getattr(self, name) for name in _LEARNED}
+        generator = torch.Generator()
+        return DiffLift(
+            self.domain,
+            encoder=Carried(hidden),
+            hidden_channels=hidden,
+            generator=generator,
+            **learned,
+        )
+
+
+def _smallest_graph(in_channels: int, edge_channels: int) -> Data:
+    """Make a triangle, which has a candidate of every rank that parameters could wait for."""
+    edge_index = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
+    edge_attr = torch.zeros(6, edge_channels) if edge_channels else None
+    return Data(
+        x=torch.zeros(3, in_channels),
+        edge_index=edge_index,
+        edge_attr=edge_attr,
+        batch=torch.zeros(3, dtype=torch.long),
+    )

@@ -1,0 +1,342 @@
+"""The main job: train on a dataset, test what validated best, leave everything in a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch_geometric.loader import DataLoader
+
+from topox_difflift.config import TrainingConfig
+from topox_difflift.datasets import load_dataset, stratified_split
+from topox_difflift.summary import RankSummary
+from topox_difflift.training import TrainingModule, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch_geometric.data import Data
+
+    from topox_difflift.complex import LiftedComplex
+
+__all__ = ["Job", "Result", "Splits"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """
+    The graphs of a run.
+
+    Attributes
+    ----------
+    train, val, test : list of torch_geometric.data.Data
+        Graphs with one class each.
+    """
+
+    train: list[Data]
+    val: list[Data]
+    test: list[Data]
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Splits:
+        """
+        Load and split the dataset of a run.
+
+        Parameters
+        ----------
+        config : TrainingConfig
+            What is run.
+
+        Returns
+        -------
+        Splits
+            The graphs: 80 % for training, 10 % for validation, 10 % for the test.
+
+        Raises
+        ------
+        ValueError
+            If there is no such dataset, or it is not for graph classification.
+        """
+        graphs = load_dataset(config.dataset, config.root, config.seed)
+        labels = torch.cat([graph.y.view(-1) for graph in graphs])
+        if labels.numel() != len(graphs) or labels.is_floating_point():
+            raise ValueError(
+                "Expected 'dataset' to have one class for each graph "
+                f"(got {config.dataset!r}, with 'y' of {labels.dtype}, {labels.numel()} values for "
+                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG'"
+            )
+        parts = stratified_split(labels, config.seed)
+        return cls(*([graphs[i] for i in part.tolist()] for part in parts))
+
+    def sizes(self) -> tuple[int, int, int]:
+        """
+        Measure what a model has to know.
+
+        Returns
+        -------
+        tuple of int
+            Widths of the node and edge features, number of classes.
+        """
+        graphs = [*self.train, *self.val, *self.test]
+        edge_attr = graphs[0].edge_attr
+        edge_channels = 0 if edge_attr is None else edge_attr.view(len(edge_attr), -1).size(1)
+        return graphs[0].x.size(1), edge_channels, 1 + max(int(graph.y) for graph in graphs)
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What a run found.
+
+    Attributes
+    ----------
+    config : TrainingConfig
+        What was run.
+    best_epoch : int
+        Epoch with the highest validation accuracy, the first of equals.
+    val_accuracy, test_accuracy : float
+        Accuracies of that epoch's model.
+    history : list of dict
+        Figures of every epoch.
+    ranks : tuple of RankSummary
+        What the lifting did on the test set.
+    example : LiftedComplex
+        The accepted complex of one test graph.
+    """
+
+    config: TrainingConfig
+    best_epoch: int
+    val_accuracy: float
+    test_accuracy: float
+    history: list[dict[str, float]]
+    ranks: tuple[RankSummary, ...]
+    example: LiftedComplex
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """
+        Median time of training and validation.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        return median(epoch["seconds"] for epoch in self.history)
+
+    def metrics(self) -> dict[str, Any]:
+        """
+        Collect the figures.
+
+        Returns
+        -------
+        dict
+            Figures that JSON can hold. All of them but "timing" are the same in every
+            repetition, and whether or not the run was interrupted.
+        """
+        epochs = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in self.history]
+        names = ("original", "candidates", "accepted", "acceptance_rate", "mean_size", "collapsed")
+        return {
+            "config": asdict(self.config),
+            "test_accuracy": self.test_accuracy,
+            "val_accuracy": self.val_accuracy,
+            "best_epoch": self.best_epoch,
+            "lifting": {
+                str(rank.rank): {name: _jsonable(getattr(rank, name)) for name in names}
+                for rank in self.ranks
+            },
+            "epochs": epochs,
+            "timing": {
+                "seconds_per_epoch": self.seconds_per_epoch,
+                "seconds": [epoch["seconds"] for epoch in self.history],
+            },
+        }
+
+
+def _jsonable(value: Any) -> Any:
+    """Replace nan, which JSON does not know, by None."""
+    return None if value != value else value
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    A run: what to do, on which graphs, and where to leave it.
+
+    Attributes
+    ----------
+    config : TrainingConfig
+        What to run.
+    splits : Splits
+        The graphs.
+    out : pathlib.Path
+        Folder for everything the run leaves.
+    """
+
+    config: TrainingConfig
+    splits: Splits
+    out: Path
+
+    @classmethod
+    def start(cls, config: TrainingConfig, out: str | Path) -> Job:
+        """
+        Begin a run.
+
+        Parameters
+        ----------
+        config : TrainingConfig
+            What to run.
+        out : str or pathlib.Path
+            A folder that does not hold a run yet.
+
+        Returns
+        -------
+        Job
+            The run, whose folder holds its config.json.
+
+        Raises
+        ------
+        FileExistsError
+            If `out` holds a run.
+        """
+        out = Path(out)
+        if (out / "config.json").exists():
+            raise FileExistsError(
+                f"Expected 'out' to be a folder without a run (got {str(out)!r}); continue that "
+                f"one with --resume {out}, or take another folder"
+            )
+        splits = Splits.of(config)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+        return cls(config, splits, out)
+
+    @classmethod
+    def resume(cls, out: str | Path) -> Job:
+        """
+        Take up a run that was interrupted.
+
+        Parameters
+        ----------
+        out : str or pathlib.Path
+            Folder of the run.
+
+        Returns
+        -------
+        Job
+            The run; it ends with the same figures as without the interruption.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no run.
+        """
+        out = Path(out)
+        if not (out / "config.json").is_file():
+            raise FileNotFoundError(
+                "Expected 'resume' to be the folder of a run, with its config.json "
+                f"(got {str(out)!r})"
+            )
+        config = TrainingConfig(**json.loads((out / "config.json").read_text()))
+        return cls(config, Splits.of(config), out)
+
+    def describe(self) -> str:
+        """
+        Say what the run does.
+
+        Returns
+        -------
+        str
+            One line.
+        """
+        config, splits = self.config, self.splits
+        sizes = "/".join(str(len(part)) for part in (splits.train, splits.val, splits.test))
+        return (
+            f"{config.dataset}, {sizes} graphs: {config.encoder} encoder, {config.lifting} lifting "
+            f"to domain {config.domain}, {config.tnn}, {config.max_epochs} epochs"
+        )
+
+    def run(self, progress: bool = False) -> Result:
+        """
+        Train, select an epoch on the validation set, test it, and write everything down.
+
+        Parameters
+        ----------
+        progress : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        Result
+            What it found. The folder holds metrics.json, checkpoints (best.ckpt, last.ckpt),
+            lifted.png and lifted.pkl, a TopoNetX complex.
+        """
+        module = TrainingModule(asdict(self.config), *self.splits.sizes())
+        fit(module, self.splits.train, self.splits.val, self.out, progress)
+        checkpoints = self.out / "checkpoints"
+        last = torch.load(checkpoints / "last.ckpt", weights_only=True)
+        best = torch.load(checkpoints / "best.ckpt", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        accuracy, ranks, example = _test(module, self.splits.test)
+        chosen = best["history"][-1]
+        result = Result(
+            config=self.config,
+            best_epoch=int(chosen["epoch"]),
+            val_accuracy=chosen["val_accuracy"],
+            test_accuracy=accuracy,
+            history=last["history"],
+            ranks=ranks,
+            example=example,
+        )
+        _write(result, self.out)
+        return result
+
+
+def _test(
+    module: TrainingModule, graphs: list[Data]
+) -> tuple[float, tuple[RankSummary, ...], LiftedComplex]:
+    """Return the accuracy, what the lifting did, and the graph with most learned cells."""
+    model, right = module.model.eval(), 0
+    summaries: list[tuple[RankSummary, ...]] = []
+    examples: list[LiftedComplex] = []
+    with torch.no_grad():
+        for batch in DataLoader(graphs, module.config.batch_size, generator=torch.Generator()):
+            lifted = model.lift(batch)
+            right += int((model.classify(lifted).argmax(1) == batch.y).sum())
+            summaries.append(lifted.summary().ranks)
+            examples += lifted.accepted().unbatch()
+    ranks = tuple(_total(of_rank) for of_rank in zip(*summaries, strict=True))
+    return right / len(graphs), ranks, max(examples, key=_liveliness)
+
+
+def _total(parts: Sequence[RankSummary]) -> RankSummary:
+    """Add up the batches."""
+    cells = sum(part.cells for part in parts)
+    members = sum(part.cells * part.mean_size for part in parts if part.cells)
+    return RankSummary(
+        rank=parts[0].rank,
+        original=sum(part.original for part in parts),
+        candidates=sum(part.candidates for part in parts),
+        accepted=sum(part.accepted for part in parts),
+        mean_size=members / cells if cells else float("nan"),
+    )
+
+
+def _liveliness(lifted: LiftedComplex) -> tuple[int, int]:
+    """Order complexes by what there is to see: learned cells, then cells of the top rank."""
+    return sum(rank.accepted for rank in lifted.summary().ranks), lifted.num_cells[-1]
+
+
+def _write(result: Result, out: Path) -> None:
+    from toponetx.readwrite.serialization import to_pickle
+
+    from topox_difflift.plotting import draw, new_figure
+
+    (out / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n")
+    to_pickle(result.example.to_toponetx(), out / "lifted.pkl")
+    figure, axes = new_figure()
+    draw(result.example, axes)
+    figure.savefig(out / "lifted.png", dpi=150, bbox_inches="tight")
