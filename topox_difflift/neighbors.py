@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from topox_difflift.sparse import Segments
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,7 +34,6 @@ _SPARE = 8
 # return to the system after every block; elsewhere enough to fill the device.
 _BLOCK_PADDED = {"cpu": 2**18}
 _BLOCK_BIG = {"cpu": 2**21}
-_BLOCK_PAIRS = {"cpu": 2**16}
 _BLOCK_DEVICE = 2**25
 
 
@@ -107,13 +108,10 @@ def squared_distances(z: Tensor, source: Tensor, target: Tensor) -> Tensor:
     r"""
     Compute :math:`\lVert z_s - z_t \rVert^2` for the given pairs (s, t) only.
 
-    The differences are taken block by block and again in the backward pass, so that
-    memory beyond the result and the gradient does not grow with the number of pairs.
-
     Parameters
     ----------
     z : torch.Tensor, shape = (n_nodes, channels)
-        Embeddings; they receive the gradient, and gradients of any order.
+        Embeddings; they receive the gradient.
     source, target : torch.Tensor, shape = (n_pairs,), int64
         The two nodes of each pair, in the range of `z`.
 
@@ -135,37 +133,24 @@ def squared_distances(z: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
 
 class _SquaredDistances(torch.autograd.Function):
-    """Squared distances of pairs; the backward pass recomputes the differences."""
+    """Squared distances of pairs; the backward pass is one weighted sum over a node's pairs."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(z, source, target)
-        out = z.new_empty(source.numel())
-        for block in _pair_blocks(z, source.numel()):
-            torch.sum(_differences(z, source, target, block).square_(), dim=1, out=out[block])
-        return out
+        difference = z.index_select(0, source).sub_(z.index_select(0, target))
+        ctx.n_nodes = len(z)
+        ctx.save_for_backward(difference, source, target)
+        return torch.linalg.vector_norm(difference, dim=-1).square_()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        z, source, target = ctx.saved_tensors
-        out = torch.zeros_like(z)
-        for block in _pair_blocks(z, source.numel()):
-            # Out of place: with create_graph=True autograd differentiates these lines.
-            flow = _differences(z, source, target, block) * (2 * grad[block]).unsqueeze(1)
-            out.index_add_(0, source[block], flow)
-            # Not alpha=-1, which costs four times as much on a CPU.
-            out.index_add_(0, target[block], -flow)
-        return out, None, None
-
-
-def _pair_blocks(z: Tensor, n_pairs: int) -> Iterator[slice]:
-    """Yield blocks of pairs whose differences stay in cache."""
-    size = max(1, _BLOCK_PAIRS.get(z.device.type, _BLOCK_DEVICE) // max(1, z.size(1)))
-    return (slice(start, start + size) for start in range(0, n_pairs, size))
-
-
-def _differences(z: Tensor, source: Tensor, target: Tensor, block: slice) -> Tensor:
-    return z.index_select(0, source[block]) - z.index_select(0, target[block])
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (grad,), (difference, source, target) = grads, ctx.saved_tensors
+        ends = Segments.grouped(torch.cat([source, target]), ctx.n_nodes)
+        is_target = ends.index >= len(source)
+        weight = torch.cat([2 * grad, -2 * grad]).index_select(0, ends.index)
+        pairs = Segments(ends.index - len(source) * is_target, ends.sizes, len(source))
+        return pairs.pool(difference, weight), None, None
 
 
 class _Graphs(NamedTuple):

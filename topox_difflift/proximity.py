@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,31 +10,9 @@ from torch_geometric.nn import MLP
 
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
-from topox_difflift.neighbors import knn
-from topox_difflift.sparse import Segments
+from topox_difflift.neighbors import knn, squared_distances
 
 __all__ = ["Kernel", "Nearest", "NeighborhoodSize"]
-
-
-class _SquaredDistances(torch.autograd.Function):
-    """Squared distances of pairs; the backward pass is one weighted sum over a node's pairs."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        difference = z.index_select(0, source).sub_(z.index_select(0, target))
-        ctx.n_nodes = len(z)
-        ctx.save_for_backward(difference, source, target)
-        return torch.linalg.vector_norm(difference, dim=-1).square_()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (grad,), (difference, source, target) = grads, ctx.saved_tensors
-        ends = Segments.grouped(torch.cat([source, target]), ctx.n_nodes)
-        is_target = ends.index >= len(source)
-        weight = torch.cat([2 * grad, -2 * grad]).index_select(0, ends.index)
-        pairs = Segments(ends.index - len(source) * is_target, ends.sizes, len(source))
-        return pairs.pool(difference, weight), None, None
 
 
 class Kernel(torch.nn.Module):
@@ -76,7 +53,7 @@ class Kernel(torch.nn.Module):
         FloatingPointError
             If a weight is not finite.
         """
-        distance = _SquaredDistances.apply(z, source, target) / z.size(1)
+        distance = squared_distances(z, source, target) / z.size(1)
         kappa = torch.exp(-self.log_scale.exp() * distance)
         check_finite(kappa, "membership kernel", "weight", "pair")
         return straight_through(torch.ones_like(kappa), kappa)
