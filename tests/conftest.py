@@ -1,4 +1,4 @@
-"""One thread per worker: the graphs are small, and workers that share cores would wait for each other."""
+"""One thread per worker: graphs are small, and workers on shared cores would wait for each other."""
 
 import torch
 
