@@ -1,4 +1,4 @@
-"""One thread per worker: graphs are small, and workers on shared cores would wait for each other."""
+"""One thread per worker: graphs are small, and workers would wait for each other's cores."""
 
 import torch
 
