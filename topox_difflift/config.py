@@ -74,7 +74,7 @@ class TrainingConfig:
     n_layers: int = 2
     batch_size: int = 32
     max_epochs: int = 20
-    lr: float = 0.005
+    lr: float = 0.003
     seed: int = 0
 
     def __post_init__(self) -> None:
