@@ -229,6 +229,12 @@ def test_domain_and_network_follow_from_each_other(
     assert (config.domain, config.tnn) == (domain, tnn)
 
 
+def test_gps_has_a_lower_learning_rate_by_default() -> None:
+    rates = [TrainingConfig(encoder="gin").lr, TrainingConfig(encoder="gps").lr]
+    assert rates == [0.003, 0.001]
+    assert TrainingConfig(encoder="gps", lr=0.01).lr == 0.01
+
+
 # ---------------------------------------------------------------------- the model
 
 

@@ -88,7 +88,9 @@ def train(  # numpydoc ignore=PR01
     n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
     batch_size: Annotated[int, typer.Option(help="Graphs per step.")] = 32,
     max_epochs: Annotated[int, typer.Option(help="Epochs.")] = 20,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.003,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of Adam. [default: 0.003, with gps 0.001]")
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
     ] = 0,

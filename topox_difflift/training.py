@@ -153,6 +153,7 @@ class TrainingModule(LightningModule):
         torch.optim.Optimizer
             The optimiser of all parameters.
         """
+        assert self.config.lr is not None  # noqa: S101 -- settled there, for the type checker
         return torch.optim.Adam(self.parameters(), lr=self.config.lr)
 
 
