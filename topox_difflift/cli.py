@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 __all__ = ["main"]
 
@@ -28,6 +29,8 @@ def main() -> None:
             f"topox-difflift: {error.name or error} is missing. The command line needs the extra "
             "'train': pip install 'topox-difflift[train]'"
         )
+    # Raised by the import of torch_geometric; newer versions of torch show it to users.
+    warnings.filterwarnings("ignore", message="`torch.jit.script`")
     from topox_difflift.commands import app
 
     app()
