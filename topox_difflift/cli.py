@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 
 __all__ = ["main"]
 
@@ -29,8 +28,6 @@ def main() -> None:
             f"topox-difflift: {error.name or error} is missing. The command line needs the extra "
             "'train': pip install 'topox-difflift[train]'"
         )
-    # Raised by the import of torch_geometric; newer versions of torch show it to users.
-    warnings.filterwarnings("ignore", message="`torch.jit.script`")
     from topox_difflift.commands import app
 
     app()
