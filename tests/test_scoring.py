@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
-from topox_difflift.sparse import matmul, segment_sum
+from topox_difflift.sparse import Segments, matmul
 
 N = 7
 
@@ -141,15 +141,15 @@ def test_gradient(aggregation, deep_set):
 
 
 @pytest.mark.parametrize("sizes", [[2, 0, 3, 1], [0], [], [6], [0, 0, 6]])
-def test_segment_sum(sizes):
+def test_sum_of_segments(sizes):
     sizes = torch.tensor(sizes, dtype=torch.long)
     index = torch.randint(N, (int(sizes.sum()),), generator=torch.Generator().manual_seed(0))
     z = embeddings().requires_grad_()
-    found = segment_sum(z, index, sizes)
+    found = Segments(index, sizes, len(z)).sum(z)
     assert found.shape == (len(sizes), 5)
     for row, part in zip(found, index.split(sizes.tolist()), strict=True):
         torch.testing.assert_close(row, z[part].sum(0))
-    assert torch.autograd.gradcheck(lambda z: segment_sum(z, index, sizes), (z,))
+    assert torch.autograd.gradcheck(lambda z: Segments(index, sizes, len(z)).sum(z), (z,))
 
 
 @pytest.mark.parametrize("nnz", [0, 1, 9])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from topox_difflift import ragged
 
-__all__ = ["Segments", "matmul", "segment_sum", "sort_pairs", "sparse_coo", "stable_order"]
+__all__ = ["Segments", "matmul", "sort_pairs", "sparse_coo", "stable_order"]
 
 
 def sparse_coo(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -382,24 +382,3 @@ class _SegmentDispersion(torch.autograd.Function):
         weight = grad * ctx.segments.share(x) * (2 / x.size(1))
         by_mean = members.pool(mean, weight.index_select(0, members.index))
         return (x * members.pool(weight.unsqueeze(-1))).sub_(by_mean), None
-
-
-def segment_sum(x: Tensor, index: Tensor, sizes: Tensor) -> Tensor:
-    """
-    Sum the rows ``x[index]`` segment by segment.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape = (n, channels)
-        Rows to gather from.
-    index : torch.Tensor, shape = (sum(sizes),), int64
-        Row of each member, segment after segment.
-    sizes : torch.Tensor, shape = (n_segments,), int64
-        Number of members of each segment.
-
-    Returns
-    -------
-    torch.Tensor, shape = (n_segments, channels)
-        The sums.
-    """
-    return Segments(index, sizes, len(x)).sum(x)
