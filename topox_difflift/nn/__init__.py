@@ -1,0 +1,1 @@
+"""Topological networks and readouts for lifted complexes."""
