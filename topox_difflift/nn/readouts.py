@@ -71,8 +71,8 @@ class Pool(torch.nn.Module):
 
     Parameters
     ----------
-    channels : mapping of int to int
-        Width of the features of each rank to pool.
+    channels : mapping of int to int, optional
+        Width of the features of each rank to pool; by default all that are given.
     reduce : {"mean", "sum", "max"}
         Reduction over the cells of a graph.
     activation : callable, optional
@@ -82,8 +82,8 @@ class Pool(torch.nn.Module):
 
     Attributes
     ----------
-    out_channels : int
-        Width of the result.
+    out_channels : int, optional
+        Width of the result, if `channels` is given.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class Pool(torch.nn.Module):
 
     def __init__(
         self,
-        channels: Mapping[int, int],
+        channels: Mapping[int, int] | None = None,
         reduce: str = "mean",
         activation: Callable[[Tensor], Tensor] | None = silu,
     ) -> None:
@@ -104,9 +104,9 @@ class Pool(torch.nn.Module):
                 "Expected 'activation' to keep 0 at 0 (got one that does not); rejected cells "
                 "would count: take torch.nn.functional.silu, or none"
             )
-        self.channels = _check_channels(channels)
+        self.channels = None if channels is None else _check_channels(channels)
         self.reduce, self.activation = reduce, activation
-        self.out_channels = sum(self.channels.values())
+        self.out_channels = None if self.channels is None else sum(self.channels.values())
 
     def forward(self, lifted: LiftedComplex, features: Mapping[int, Tensor]) -> Tensor:
         """
@@ -129,8 +129,8 @@ class Pool(torch.nn.Module):
         ValueError
             If a rank is missing, or has features of another width.
         """
-        pooled = []
-        for rank, width in self.channels.items():
+        pooled, given = [], {rank: features[rank].size(1) for rank in sorted(features)}
+        for rank, width in (given if self.channels is None else self.channels).items():
             h = _features(features, rank, width)
             h = h if self.activation is None else self.activation(h)
             pooled.append(pool_cells(lifted, rank, h, self.reduce))
