@@ -284,7 +284,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 f"{graph.x.dtype} (got {z.dtype}); encoder.to({graph.x.dtype})"
             )
         check_finite(z, f"encoder {name}", "embedding", "node")
-        return z
+        # Under autocast it comes in half precision; gates and distances are those of the features.
+        return z.to(graph.x.dtype)
 
     def _nearest(self, graph: Graph, rank: int, z: Tensor) -> Nearest | None:
         if self.domain.neighborhood(rank) == "none":
@@ -307,7 +308,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
     ) -> tuple[Skeleton, dict[str, Tensor]]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        logits = self.scorers[str(rank)](z, candidates)
+        logits = self.scorers[str(rank)](z, candidates).to(z.dtype)
         check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
         if self.cell_budget is not None:
             kept = _most_probable(

@@ -392,7 +392,10 @@ class LinearProducts(TorchFunctionMode):
         if isinstance(matrix, _Deferred):
             return matrix.operand
         if id(matrix) not in self._known:
-            self._known[id(matrix)] = matrix, SparseOperand.of(matrix)
+            read = matrix
+            if torch.is_autocast_enabled(matrix.device.type) and matrix.dtype.itemsize < 4:
+                read = matrix.float()
+            self._known[id(matrix)] = matrix, SparseOperand.of(read)
         return self._known[id(matrix)][1]
 
     def tensor(self, operand: SparseOperand) -> Tensor:

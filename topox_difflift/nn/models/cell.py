@@ -66,7 +66,7 @@ def _ccxn_channels(tnn: Any) -> dict[int, int]:
 
 
 def _can_channels(tnn: Any) -> dict[int, int]:
-    attention = tnn.layers[-1].lower_att
+    attention = next(layer.lower_att for layer in tnn.layers if hasattr(layer, "lower_att"))
     return {1: attention.out_channels // (1 if attention.concat else attention.heads)}
 
 

@@ -61,6 +61,11 @@ def _looped(
 def _hmpnn(tnn: Any, c: LiftedComplex) -> Features:
     alone = _isolated(c)
     x_1 = torch.cat([c.x_1, c.x_0.index_select(0, alone)])
+    if tnn.training and min(len(c.x_0), len(x_1)) < 2:
+        raise ValueError(
+            "Expected at least two nodes and two hyperedges for HMPNN while training (got "
+            f"{len(c.x_0)} and {len(x_1)}): it normalises over the batch; use larger batches"
+        )
     x_0, x_1 = tnn(c.x_0, x_1, _with_loops(c, alone))
     return {0: x_0, 1: x_1[: c.num_cells[1]]}
 
@@ -154,7 +159,7 @@ TNNS = {
         domains=("hypergraph",),
         autocast=False,
         matrices="H",
-        why="divides by powers of degrees; dense, with a loop over nodes and hyperedges",
+        why="divides by powers of degrees; loops over nodes and hyperedges",
     ),
     "allset": Adapter(
         model="topomodelx.nn.hypergraph.allset.AllSet",
@@ -181,7 +186,7 @@ TNNS = {
         build=_builder("hmpnn"),
         domains=("hypergraph",),
         matrices="H",
-        why="reads the pattern of H only",
+        why="reads the pattern of H only; its batch norm cannot train on a single node",
     ),
     "hypersage": Adapter(
         model="topomodelx.nn.hypergraph.hypersage.HyperSAGE",
@@ -191,6 +196,6 @@ TNNS = {
         domains=("hypergraph",),
         learns=(),
         matrices="H",
-        why="reads the pattern of H only, and returns no features of hyperedges",
+        why="reads the pattern of H only, returns no features of hyperedges; loops over nodes",
     ),
 }

@@ -248,7 +248,7 @@ TNNS = {
         max_rank=2,
         autocast=False,
         matrices="L_up,1, L_down,1",
-        why="only its harmonic projection reads values, the attention the pattern; dense n_1 x n_1",
+        why="only its harmonic projection reads values, its attention the pattern alone",
     ),
     "hsn": Adapter(
         model="topomodelx.nn.simplicial.hsn.HSN",
@@ -290,6 +290,7 @@ TNNS = {
         build=_build_sca_cmps,
         domains=COMPLEXES,
         max_rank=2,
+        kept=True,
         matrices="L_down,1, L_down,2, B_1^T, B_2^T",
         why="adds up all cells of a batch, across graphs",
     ),
