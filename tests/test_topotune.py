@@ -374,7 +374,7 @@ def test_impossible_arguments_are_refused(options, message):
 
 def test_impossible_inputs_are_refused():
     hypergraph = DiffLift("hypergraph", in_channels=3)(zoo()["path"])
-    with pytest.raises(ValueError, match="have rank 2, which this GCCN reads .* another domain"):
+    with pytest.raises(ValueError, match=r"have rank 2, which this GCCN reads .* another domain"):
         GCCN(3, 4)(hypergraph)
     with pytest.raises(ValueError, match="have rank 2"):
         GCCN(3, 4, neighborhoods=["up_adjacency-1"])(hypergraph)
