@@ -276,7 +276,22 @@ def test_gate_of_a_rejected_cell_knows_its_content(gnn):
     lifted["x_1"] = torch.zeros_like(lifted["x_1"])
     h = network(lifted, gnn, default_neighborhoods(1))(lifted)[1]
     h.sum(0)[0].backward()
-    assert len(lifted["mask_1"].grad.unique()) > 1
+    assert lifted["mask_1"].grad.std() > 1e-3
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("gnn", [*GNNS, *CUSTOM])
+def test_nodes_alone_give_gates_a_gradient(gnn):
+    lifted = random_complex("hypergraph", 11, n_graphs=4, reject=0.4, leaf=True)
+    h = network(lifted, CUSTOM.get(gnn, gnn), default_neighborhoods(1))(lifted)[0]
+    (h * torch.randn_like(h)).sum().backward()
+    # What takes weights but does not add them up has a gradient to accepted cells alone.
+    asked = torch.ones(lifted.num_cells[1]) if gnn in WEIGHTED else lifted.mask_1.detach()
+    reached = torch.bincount(
+        lifted["faces_1"][1, lifted["membership_1"] != 0], minlength=len(asked)
+    )
+    assert ((lifted.mask_1 == 0) & (reached > 0)).any()
+    assert (lifted.mask_1.grad[(asked != 0) & (reached > 0)] != 0).all()
 
 
 @pytest.mark.laws

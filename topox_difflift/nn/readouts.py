@@ -148,7 +148,7 @@ class PropagateDown(torch.nn.Module):
         g_f = P_{r-1} h_f + \sum_{C \ni f} w_{fC}
             \big(V_r \, \mathrm{SiLU}(g_C) + m_C v_r \big),
 
-    and the nodes are normalised at the end, each by itself.
+    and the nodes get a bias and are normalised at the end, each by itself.
 
     Parameters
     ----------
@@ -176,7 +176,6 @@ class PropagateDown(torch.nn.Module):
         self.channels = _check_channels(channels)
         self.out_channels = out_channels
         self.max_rank = max(self.channels)
-        # Nodes are never rejected: their bias is that of the norm.
         self.own = torch.nn.ModuleDict(
             {
                 str(rank): torch.nn.Linear(width, out_channels, bias=False)
@@ -189,6 +188,9 @@ class PropagateDown(torch.nn.Module):
                 for rank in range(1, self.max_rank + 1)
             }
         )
+        # A node that no cell reaches would be a row of zeros, on which the norm has a slope of 300.
+        bound = out_channels**-0.5
+        self.bias = torch.nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
         self.norm = torch.nn.LayerNorm(out_channels)
 
     def forward(self, lifted: LiftedComplex, features: Mapping[int, Tensor]) -> Tensor:
@@ -221,7 +223,7 @@ class PropagateDown(torch.nn.Module):
             g = matmul(faces, membership, sent, lifted.num_cells[rank - 1])
             if rank - 1 in self.channels:
                 g = g + self._own(lifted, features, rank - 1)
-        return self.norm(g)
+        return self.norm(g + self.bias)
 
     def _own(self, lifted: LiftedComplex, features: Mapping[int, Tensor], rank: int) -> Tensor:
         h = _features(features, rank, self.channels[rank])
