@@ -24,7 +24,7 @@ from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
 from topox_difflift.encoders import GIN
 from topox_difflift.job import Job, Splits
-from topox_difflift.liftings import NoLifting
+from topox_difflift.liftings import LIFTINGS, KNNLifting, NoLifting
 from topox_difflift.plotting import draw, layout
 from topox_difflift.training import TrainingModule
 
@@ -40,8 +40,14 @@ ARMS = [
     ("difflift", "simplicial", "cwn", tnx.SimplicialComplex),
     ("difflift", "combinatorial", "cwn", tnx.CombinatorialComplex),
     ("difflift", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("accept_all", "cell", "cwn", tnx.CellComplex),
+    ("random", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
     ("cycle", "cell", "cwn", tnx.CellComplex),
+    ("clique", "simplicial", "cwn", tnx.SimplicialComplex),
+    ("khop_simplicial", "simplicial", "cwn", tnx.SimplicialComplex),
     ("khop", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("knn", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("kernel", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
     ("none", "cell", "cwn", tnx.CellComplex),
     ("none", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
 ]
@@ -93,7 +99,8 @@ def test_run_leaves_everything_under_its_folder(
         assert isinstance(pickle.load(file), cls)
     for text in ("test accuracy", "seconds per epoch", "rank 1: accepted", "mean size"):
         assert text in done.output
-    assert ("none proposed" in done.output) == (lifting != "difflift")
+    static = lifting not in ("difflift", "accept_all", "random")
+    assert ("none proposed" in done.output) == static
 
 
 def test_checkpoint_gives_back_the_model_that_was_tested(tmp_path: Path) -> None:
@@ -165,11 +172,16 @@ REFUSED = [
     (["--tnn", "gcn"], "cwn, unigcn"),
     (["--encoder", "gat"], "gin, gps"),
     (["--estimator", "reinforce"], "straight_through, gumbel, threshold"),
-    (["--lifting", "clique"], "difflift, cycle, khop, none"),
+    (["--lifting", "spectral"], "difflift, accept_all, random, none, cycle, clique"),
     (["--lifting", "cycle", "--domain", "simplicial"], "'domain' to be 'cell'"),
     (["--lifting", "cycle", "--tnn", "unigcn"], "cwn for domain 'cell'"),
     (["--lifting", "khop", "--estimator", "gumbel"], "no 'estimator' with lifting 'khop'"),
     (["--lifting", "none", "--k-max", "3"], "no 'k_max' with lifting 'none'"),
+    (["--lifting", "clique", "--domain", "cell"], "'domain' to be 'simplicial'"),
+    (["--lifting", "knn", "--tnn", "cwn"], "unigcn for domain 'hypergraph'"),
+    (["--lifting", "random", "--estimator", "gumbel"], "or take lifting 'difflift'"),
+    (["--lifting", "random", "--rate", "1.5"], "'rate' to be a probability"),
+    (["--rate", "0.5"], "no 'rate' with lifting 'difflift'"),
     (["--k-min", "0"], "'k_min'"),
     (["--k-min", "4", "--k-max", "3"], "'k_max'"),
     (["--max-epochs", "0"], "'max_epochs'"),
@@ -219,6 +231,8 @@ def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.Mon
         ({"tnn": "unigcn"}, "hypergraph", "unigcn"),
         ({"lifting": "khop"}, "hypergraph", "unigcn"),
         ({"lifting": "cycle"}, "cell", "cwn"),
+        ({"lifting": "clique"}, "simplicial", "cwn"),
+        ({"lifting": "random", "tnn": "unigcn"}, "hypergraph", "unigcn"),
         ({"domain": "simplicial"}, "simplicial", "cwn"),
     ],
 )
@@ -241,7 +255,7 @@ def test_gps_has_a_lower_learning_rate_by_default() -> None:
 def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> None:
     arms = [
         TrainingConfig(lifting=lifting, domain="cell").build(7, 4, 2)
-        for lifting in ("difflift", "cycle", "none")
+        for lifting in ("difflift", "accept_all", "random", "cycle", "none")
     ]
     states = [arm.encoder.state_dict() for arm in arms]
     for state in states[1:]:
@@ -311,6 +325,21 @@ def test_pooling_is_the_mean_over_accepted_cells() -> None:
     for graph in range(2):
         mine = torch.nn.functional.silu(h[kept & (lifted.batch_1 == graph)])
         torch.testing.assert_close(pool_cells(lifted, 1, h)[graph], mine.mean(0))
+
+
+def test_every_registered_lifting_can_be_trained_with() -> None:
+    assert set(LIFTINGS) == {lifting for lifting, *_ in ARMS}
+    kept = TrainingConfig(lifting="random", rate=0.2, k_min=7).build(7, 4, 2).lifting
+    assert (kept.estimator.rate, kept.k_min, kept.k_max) == (0.2, 7, 7)  # type: ignore[union-attr]
+
+
+def test_nearest_nodes_do_not_depend_on_the_encoder() -> None:
+    batch = Batch.from_data_list(datasets.molecules(4))
+    cells = [
+        TrainingConfig(lifting="knn", seed=seed).build(7, 4, 2).lift(batch).cells(1)
+        for seed in (0, 1)
+    ]
+    assert cells[0] == cells[1] == KNNLifting()(batch).cells(1)
 
 
 # ---------------------------------------------------------------------- pictures

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from topox_difflift.ragged import buckets
 from topox_difflift.sparse import Segments
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["knn", "squared_distances"]
 
@@ -186,7 +184,9 @@ def _rows(graphs: _Graphs, width: int, blocks: dict[str, int]) -> int:
 
 def _fill_others(out: Tensor, graphs: _Graphs, chunk_rows: int | None) -> None:
     """Write the neighbours other than the node itself into `out`, which holds -1."""
-    for members, size in _buckets(graphs.sizes):
+    small = ((graphs.sizes > 1) & (graphs.sizes <= _BIG)).nonzero().flatten()
+    for group, size in buckets(graphs.sizes[small]):
+        members = small[group]
         width = max(size, graphs.z.size(1))
         rows = chunk_rows or _rows(graphs, width, _BLOCK_PADDED)
         for chunk in members.split(max(1, rows // size)):
@@ -196,28 +196,6 @@ def _fill_others(out: Tensor, graphs: _Graphs, chunk_rows: int | None) -> None:
         width = max(int(graphs.sizes[graph]), (out.size(1) + _SPARE) * graphs.z.size(1))
         rows = chunk_rows or _rows(graphs, width, _BLOCK_BIG)
         _fill_big(out, graphs, graph, rows)
-
-
-def _buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """
-    Yield the graphs of 2 to `_BIG` nodes in groups of similar size, with the largest size.
-
-    Padding every graph to the largest one of its group costs at most four times the sum of
-    the squared sizes: either all are within that bound, or sizes in a group differ by less
-    than a factor of two.
-    """
-    small = ((sizes > 1) & (sizes <= _BIG)).nonzero().flatten()
-    if not small.numel():
-        return
-    chosen = sizes[small]
-    largest = int(chosen.max())
-    if small.numel() * largest**2 <= 4 * int(chosen.square().sum()):
-        yield small, largest
-        return
-    octave = chosen.double().log2().floor()
-    for value in octave.unique():
-        inside = octave == value
-        yield small[inside], int(chosen[inside].max())
 
 
 def _fill_padded(out: Tensor, graphs: _Graphs, members: Tensor, size: int) -> None:
