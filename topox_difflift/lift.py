@@ -314,13 +314,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 _preference(logits, candidates), candidates.batch, self.cell_budget
             )
             candidates, logits = candidates.select(kept), logits[kept]
-        acceptance = self.estimator.accept(logits, self.generator)
+        acceptance = self.estimator.accept(logits, self.generator, candidates.group())
         included = candidates.included()
         if self.rescue:
             preference = _preference(logits, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
         terms = {
-            **_regularization(logits, candidates.inclusion, nearest, graph.num_graphs),
+            **_regularization(acceptance.prob, candidates.inclusion, nearest, graph.num_graphs),
             "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
         }
         if not self._keeps:
@@ -420,17 +420,23 @@ def _rescue(
 
 
 def _regularization(
-    logits: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
+    prob: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
 ) -> dict[str, Tensor]:
-    prob, softplus = torch.sigmoid(logits), torch.nn.functional.softplus
     terms = {
         "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
-        # From the logits: p log p has an infinite derivative where p has saturated.
-        "entropy": prob * softplus(-logits) + (1 - prob) * softplus(logits),
+        "entropy": _entropy(prob),
     }
     if nearest is not None:
         terms["expected_size"] = nearest.prob.sum(-1).mean()
     return terms
+
+
+def _entropy(prob: Tensor) -> Tensor:
+    """Entropy of each acceptance; 0 with derivative 0, not infinity, where it is certain."""
+    open_ = (prob > 0) & (prob < 1)
+    inside = torch.where(open_, prob, 0.5)
+    entropy = torch.special.entr(inside) + torch.special.entr(1 - inside)
+    return torch.where(open_, entropy, 0)
 
 
 def _merge(terms: list[dict[str, Tensor]], like: Tensor) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from topox_difflift.estimators import Estimator, StraightThrough
+from topox_difflift.estimators import Acceptance, Estimator
 from topox_difflift.lift import DiffLift
 
 if TYPE_CHECKING:
@@ -82,25 +82,31 @@ class AcceptAll(Estimator):
 
     stochastic = False
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Accept.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Not used.
+            Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            True, and the probability.
+        Acceptance
+            Everything is accepted.
         """
-        return torch.ones_like(prob, dtype=torch.bool), prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, torch.ones_like(prob, dtype=torch.bool))
 
 
 class RejectAll(Estimator):
@@ -108,52 +114,63 @@ class RejectAll(Estimator):
 
     stochastic = False
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Reject.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Not used.
+            Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            False, and the probability.
+        Acceptance
+            Nothing is accepted.
         """
-        return torch.zeros_like(prob, dtype=torch.bool), prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, torch.zeros_like(prob, dtype=torch.bool))
 
 
-class CommonDraws(StraightThrough):
+class CommonDraws(Estimator):
     """Bernoulli acceptance whose draw is a function of the cell, so that it travels with it."""
 
     stochastic = False
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Accept by a pseudo-random function of the logit.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Not used.
+            Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            The draw, and the probability.
+        Acceptance
+            The draws, with the probability as surrogate.
         """
-        draw = (logits.detach() * 1e3) % 1
-        return draw < prob, prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, (logits.detach() * 1e3) % 1 < prob)
 
 
 def loss_of(lifted: LiftedComplex, seed: int = 0) -> Tensor:
@@ -451,8 +468,9 @@ def check_estimator(estimator: Estimator) -> None:
     Raises
     ------
     AssertionError
-        If gates are not exactly 0 or 1, a gradient is missing, `eval()` is random, the
-        global seed is touched although a generator is given, or no candidate is an error.
+        If gates are not exactly 0 or 1, a gradient is missing, `eval()` is random or takes
+        one group into account for another, the global seed is touched although a generator
+        is given, or no candidate is an error.
     """
     for dtype in (torch.float32, torch.float64):
         logits = torch.linspace(-4, 4, 41, dtype=dtype, requires_grad=True)
@@ -472,3 +490,8 @@ def check_estimator(estimator: Estimator) -> None:
         assert torch.equal(mask, other), "eval() is random"
         _, nothing = estimator(logits[:0])
         assert nothing.shape == (0,)
+        group = torch.arange(len(logits)) // 14
+        prob, mask = estimator(logits, group=group)
+        for each in group.unique():
+            alone = estimator(logits[group == each])
+            torch.testing.assert_close(alone, (prob[group == each], mask[group == each]))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from topox_difflift.estimators.base import Estimator
+from topox_difflift.estimators.base import Acceptance, Estimator
 
 __all__ = ["GumbelSigmoid"]
 
@@ -78,28 +78,34 @@ class GumbelSigmoid(Estimator):
         """
         return f"temperature={self.temperature}"
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Decide by a relaxed Bernoulli draw.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Source of random numbers.
+            Source of random numbers; by default PyTorch's own.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            The thresholded sample and the relaxed one.
+        Acceptance
+            The thresholded sample, with the relaxed one as surrogate.
         """
+        prob = torch.sigmoid(logits)
         if not self.training:
-            return prob > 0.5, torch.sigmoid(logits / self.temperature)
+            return Acceptance(prob, prob > 0.5, torch.sigmoid(logits / self.temperature))
         draw = torch.rand(prob.shape, generator=generator, dtype=prob.dtype, device=prob.device)
         # rand may return exactly 0, whose logit is infinite.
         noise = torch.logit(draw, eps=torch.finfo(draw.dtype).eps)
         relaxed = (logits + noise) / self.temperature
-        return relaxed > 0, torch.sigmoid(relaxed)
+        return Acceptance(prob, relaxed > 0, torch.sigmoid(relaxed))
