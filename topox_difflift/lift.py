@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
+from topox_difflift import ragged
 from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
@@ -395,11 +396,8 @@ def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:
 
 def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
     """Candidates among the `budget` most probable of their graph, in their order."""
-    order = torch.argsort(logits, descending=True, stable=True)
-    order = order[torch.argsort(batch[order], stable=True)]
-    counts = torch.bincount(batch)
-    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[batch[order]]
-    return order[rank < budget].sort().values
+    order, sizes = ragged.by_group(logits, batch)
+    return order[ragged.positions(sizes) < budget].sort().values
 
 
 def _preference(logits: Tensor, candidates: CandidateCells) -> Tensor:
