@@ -47,7 +47,7 @@ class TrainingConfig:
     encoder : {"gin", "gps"}
         Node embedding.
     estimator : str, optional
-        How `DiffLift` accepts cells.
+        How `DiffLift` accepts cells. "score_function" lifts each batch four times a step.
     k_min, k_max : int, optional
         Bounds of the neighbourhood size of `DiffLift`.
     hidden_channels, n_layers : int

@@ -175,6 +175,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
         self._terms: dict[str, Tensor] = {}
+        self._log_prob: Tensor | None = None
 
     def _checked_rank(self, max_rank: int | None) -> int:
         if max_rank is None:
@@ -241,6 +242,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
             skeleton, found = self._add_rank(skeleton, rank, z)
             terms.append(found)
         self._terms = _merge(terms, graph.x)
+        drawn = [term["log_prob"] for term in terms if "log_prob" in term]
+        self._log_prob = torch.stack(drawn).sum(0) if drawn else None
         lifted = LiftedComplex.from_ranks(
             data,
             graph.x,
@@ -324,6 +327,10 @@ class DiffLift(torch.nn.Module, BaseTransform):
             **_regularization(acceptance.prob, candidates.inclusion, nearest, graph.num_graphs),
             "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
         }
+        if acceptance.log_prob is not None:
+            zeros = graph.x.new_zeros(graph.num_graphs)
+            drawn = acceptance.log_prob * included
+            terms["log_prob"] = zeros.index_add(0, candidates.batch, drawn.to(zeros.dtype))
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
@@ -354,9 +361,36 @@ class DiffLift(torch.nn.Module, BaseTransform):
             raise RuntimeError("Expected a forward pass before regularization() (got none)")
         return dict(self._terms)
 
+    def log_prob(self) -> Tensor:
+        """
+        Return the log-probability of the acceptances drawn in the last forward pass.
+
+        It is what was drawn that counts: candidates beyond `cell_budget` were not, and the
+        draw of a cell that was rejected and then saved by `rescue` is its rejection. Drawn
+        sizes are not part of it.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_graphs,)
+            Sum over the candidates of all ranks of each graph, with gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If the last forward pass drew nothing, or with an estimator without
+            log-probabilities.
+        """
+        if self._log_prob is None:
+            raise RuntimeError(
+                "Expected a forward pass in training mode with an estimator that has "
+                "log-probabilities, such as 'score_function', before log_prob() "
+                f"(got {self.estimator!r}, training={self.training})"
+            )
+        return self._log_prob
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
-        return {**self.__dict__, "_terms": {}}
+        return {**self.__dict__, "_terms": {}, "_log_prob": None}
 
     def __repr__(self) -> str:
         """Show what was chosen."""

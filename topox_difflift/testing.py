@@ -374,7 +374,10 @@ def check_gradient(lift: DiffLift, data: Data) -> None:
     """
     lift.zero_grad()
     lifted = lift(data)
-    loss_of(lifted).backward()
+    loss = loss_of(lifted)
+    if not lift.estimator.pathwise:
+        loss = loss + loss.detach() * lift.log_prob().sum()
+    loss.backward()
     for name, parameter in lift.named_parameters():
         if lift.estimator.competing and _is_without_effect(name, lifted):
             continue
@@ -496,9 +499,7 @@ def check_estimator(estimator: Estimator) -> None:
             assert set(mask.tolist()) <= {0.0, 1.0}
             _, again = estimator(logits, torch.Generator().manual_seed(0))
             assert torch.equal(mask, again), "the same generator gave other draws"
-            (grad,) = torch.autograd.grad(mask.sum(), logits)
-            assert bool(torch.isfinite(grad).all())
-            assert bool(grad.any())
+            _check_signal(estimator, logits, mask)
         _, other = estimator(logits, torch.Generator().manual_seed(1))
         assert torch.equal(mask, other), "eval() is random"
         _, nothing = estimator(logits[:0])
@@ -508,3 +509,17 @@ def check_estimator(estimator: Estimator) -> None:
         for each in group.unique():
             alone = estimator(logits[group == each])
             torch.testing.assert_close(alone, (prob[group == each], mask[group == each]))
+
+
+def _check_signal(estimator: Estimator, logits: Tensor, mask: Tensor) -> None:
+    """Check the gradient that the estimator promises: of the gates, or of the draws."""
+    if estimator.pathwise:
+        signal: Tensor | None = mask
+    else:
+        assert not mask.requires_grad, "gates have a gradient although 'pathwise' is False"
+        signal = estimator.accept(logits).log_prob
+        assert (signal is not None) == estimator.training, "log_prob is for draws of training"
+    if signal is not None:
+        (grad,) = torch.autograd.grad(signal.sum(), logits)
+        assert bool(torch.isfinite(grad).all())
+        assert bool(grad.any())

@@ -3,6 +3,11 @@
 from topox_difflift.estimators.base import Acceptance, Estimator
 from topox_difflift.estimators.exact_k import ExactK
 from topox_difflift.estimators.gumbel import GumbelSigmoid
+from topox_difflift.estimators.score_function import (
+    ScoreFunction,
+    leave_one_out,
+    repeat_graphs,
+)
 from topox_difflift.estimators.straight_through import StraightThrough
 from topox_difflift.estimators.threshold import Threshold
 
@@ -12,8 +17,11 @@ __all__ = [
     "Estimator",
     "ExactK",
     "GumbelSigmoid",
+    "ScoreFunction",
     "StraightThrough",
     "Threshold",
+    "leave_one_out",
+    "repeat_graphs",
 ]
 
 #: Names accepted by ``DiffLift(estimator=...)``; add a class to register it.
@@ -22,4 +30,5 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "gumbel": GumbelSigmoid,
     "threshold": Threshold,
     "exact_k": ExactK,
+    "score_function": ScoreFunction,
 }

@@ -27,11 +27,15 @@ class Acceptance:
         The decisions.
     surrogate : torch.Tensor, shape = (n_cells,), optional
         What the backward pass differentiates in place of the decision; None for `prob`.
+    log_prob : torch.Tensor, shape = (n_cells,), optional
+        Log-probability of each decision, with gradient; None where nothing was drawn or the
+        estimator has no need of it.
     """
 
     prob: Tensor
     accepted: Tensor
     surrogate: Tensor | None = None
+    log_prob: Tensor | None = None
 
     def select(self, index: Tensor) -> Acceptance:
         """
@@ -51,6 +55,7 @@ class Acceptance:
             self.prob.index_select(0, index),
             self.accepted.index_select(0, index),
             None if self.surrogate is None else self.surrogate.index_select(0, index),
+            None if self.log_prob is None else self.log_prob.index_select(0, index),
         )
 
     def mask(self) -> Tensor:
@@ -81,10 +86,15 @@ class Estimator(torch.nn.Module, ABC):
     competing : bool
         Whether the candidates of a group compete, so that only the differences of their
         logits count; False by default.
+    pathwise : bool
+        Whether the gates carry a gradient; True by default. Where they do not, `accept`
+        gives the log-probability of its draws while training, and a training loop has to
+        use it, for instance by `leave_one_out`.
     """
 
     stochastic: ClassVar[bool]
     competing: ClassVar[bool] = False
+    pathwise: ClassVar[bool] = True
 
     @abstractmethod
     def accept(
