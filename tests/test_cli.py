@@ -23,6 +23,7 @@ from topox_difflift.classifier import TNNS, Carried, LiftedClassifier, pool_cell
 from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
 from topox_difflift.encoders import GIN
+from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.job import Job, Splits
 from topox_difflift.liftings import LIFTINGS, KNNLifting, NoLifting
 from topox_difflift.plotting import draw, layout
@@ -163,6 +164,20 @@ def test_finished_run_can_be_reported_again(tmp_path: Path) -> None:
     before = metrics(tmp_path / "run")
     assert call("--resume", tmp_path / "run").exit_code == 0
     assert metrics(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+def test_every_estimator_trains_the_acceptance(tmp_path: Path, estimator: str) -> None:
+    config = TrainingConfig(estimator=estimator, max_epochs=1, hidden_channels=8)
+    Job.start(config, tmp_path).run()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    trained = TrainingModule.load_from_checkpoint(path, weights_only=True).model.lifting.scorers
+    start = TrainingModule(**torch.load(path)["hyper_parameters"]).model.lifting.scorers
+    before = start.state_dict()
+    same = [key for key, value in trained.state_dict().items() if torch.equal(value, before[key])]
+    # The last bias of each rank adds the same to all candidates of a competition.
+    assert not same or ESTIMATORS[estimator].competing
+    assert all(key.endswith("rho.lins.1.bias") for key in same)
 
 
 REFUSED = [

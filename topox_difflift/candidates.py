@@ -99,6 +99,18 @@ class CandidateCells:
             return torch.ones_like(self.sizes, dtype=torch.bool)
         return self.inclusion.detach() > 0
 
+    def group(self) -> Tensor:
+        """
+        Which candidates may compete with each other.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells,), int64
+            One group for each graph, and a second one for those of its candidates that are
+            listed only so that the sizes receive a gradient.
+        """
+        return 2 * self.batch + (~self.included()).long()
+
     def members(self) -> tuple[Tensor, Tensor]:
         """
         Members of each candidate, without the vertices its size leaves out.

@@ -50,7 +50,7 @@ class TrainingConfig:
     encoder : {"gin", "gps"}
         Node embedding.
     estimator : str, optional
-        How "difflift" accepts cells.
+        How "difflift" accepts cells. "score_function" lifts each batch four times a step.
     rate : float, optional
         Share of the cells that "random" accepts.
     k_min, k_max : int, optional

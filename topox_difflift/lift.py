@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
+from topox_difflift import ragged
 from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
@@ -174,6 +175,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
         self._terms: dict[str, Tensor] = {}
+        self._log_prob: Tensor | None = None
 
     def _checked_rank(self, max_rank: int | None) -> int:
         if max_rank is None:
@@ -240,6 +242,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
             skeleton, found = self._add_rank(skeleton, rank, z)
             terms.append(found)
         self._terms = _merge(terms, graph.x)
+        drawn = [term["log_prob"] for term in terms if "log_prob" in term]
+        self._log_prob = torch.stack(drawn).sum(0) if drawn else None
         lifted = LiftedComplex.from_ranks(
             data,
             graph.x,
@@ -315,15 +319,19 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 _preference(logits, candidates), candidates.batch, self.cell_budget
             )
             candidates, logits = candidates.select(kept), logits[kept]
-        acceptance = self.estimator.accept(logits, self.generator)
+        acceptance = self.estimator.accept(logits, self.generator, candidates.group())
         included = candidates.included()
         if self.rescue:
             preference = _preference(logits, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
         terms = {
-            **_regularization(logits, candidates.inclusion, nearest, graph.num_graphs),
+            **_regularization(acceptance.prob, candidates.inclusion, nearest, graph.num_graphs),
             "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
         }
+        if acceptance.log_prob is not None:
+            zeros = graph.x.new_zeros(graph.num_graphs)
+            drawn = acceptance.log_prob * included
+            terms["log_prob"] = zeros.index_add(0, candidates.batch, drawn.to(zeros.dtype))
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
@@ -354,9 +362,36 @@ class DiffLift(torch.nn.Module, BaseTransform):
             raise RuntimeError("Expected a forward pass before regularization() (got none)")
         return dict(self._terms)
 
+    def log_prob(self) -> Tensor:
+        """
+        Return the log-probability of the acceptances drawn in the last forward pass.
+
+        It is what was drawn that counts: candidates beyond `cell_budget` were not, and the
+        draw of a cell that was rejected and then saved by `rescue` is its rejection. Drawn
+        sizes are not part of it.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_graphs,)
+            Sum over the candidates of all ranks of each graph, with gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If the last forward pass drew nothing, or with an estimator without
+            log-probabilities.
+        """
+        if self._log_prob is None:
+            raise RuntimeError(
+                "Expected a forward pass in training mode with an estimator that has "
+                "log-probabilities, such as 'score_function', before log_prob() "
+                f"(got {self.estimator!r}, training={self.training})"
+            )
+        return self._log_prob
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
-        return {**self.__dict__, "_terms": {}}
+        return {**self.__dict__, "_terms": {}, "_log_prob": None}
 
     def __repr__(self) -> str:
         """Show what was chosen."""
@@ -396,11 +431,8 @@ def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:
 
 def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
     """Candidates among the `budget` most probable of their graph, in their order."""
-    order = torch.argsort(logits, descending=True, stable=True)
-    order = order[torch.argsort(batch[order], stable=True)]
-    counts = torch.bincount(batch)
-    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[batch[order]]
-    return order[rank < budget].sort().values
+    order, sizes = ragged.by_group(logits, batch)
+    return order[ragged.positions(sizes) < budget].sort().values
 
 
 def _preference(logits: Tensor, candidates: CandidateCells) -> Tensor:
@@ -421,17 +453,23 @@ def _rescue(
 
 
 def _regularization(
-    logits: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
+    prob: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
 ) -> dict[str, Tensor]:
-    prob, softplus = torch.sigmoid(logits), torch.nn.functional.softplus
     terms = {
         "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
-        # From the logits: p log p has an infinite derivative where p has saturated.
-        "entropy": prob * softplus(-logits) + (1 - prob) * softplus(logits),
+        "entropy": _entropy(prob),
     }
     if nearest is not None:
         terms["expected_size"] = nearest.prob.sum(-1).mean()
     return terms
+
+
+def _entropy(prob: Tensor) -> Tensor:
+    """Entropy of each acceptance; 0 with derivative 0, not infinity, where it is certain."""
+    open_ = (prob > 0) & (prob < 1)
+    inside = torch.where(open_, prob, 0.5)
+    entropy = torch.special.entr(inside) + torch.special.entr(1 - inside)
+    return torch.where(open_, entropy, 0)
 
 
 def _merge(terms: list[dict[str, Tensor]], like: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["buckets", "concatenate", "owners", "starts", "take"]
+__all__ = ["buckets", "by_group", "concatenate", "owners", "positions", "starts", "take"]
 
 
 def buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
@@ -76,6 +76,49 @@ def owners(sizes: Tensor) -> Tensor:
         Row index, ascending.
     """
     return torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+
+
+def positions(sizes: Tensor) -> Tensor:
+    """
+    Position of each entry within its row.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor, shape = (n,), int64
+        Number of entries of each row.
+
+    Returns
+    -------
+    torch.Tensor, shape = (sum(sizes),), int64
+        0, 1, ... in every row.
+    """
+    first = torch.repeat_interleave(starts(sizes), sizes)
+    return torch.arange(len(first), device=sizes.device) - first
+
+
+def by_group(values: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
+    """
+    Make a row of each group, its largest value first.
+
+    Parameters
+    ----------
+    values : torch.Tensor, shape = (n,)
+        One number for each item.
+    group : torch.Tensor, shape = (n,), int64, optional
+        Group of each item; by default all are in one.
+
+    Returns
+    -------
+    order : torch.Tensor, shape = (n,), int64
+        The items by group, then by descending value; of equal ones the first comes first.
+    sizes : torch.Tensor, shape = (n_groups,), int64
+        Number of items of each group that has any.
+    """
+    if group is None:
+        group = torch.zeros(len(values), dtype=torch.long, device=values.device)
+    order = torch.argsort(values.detach(), descending=True, stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    return order, torch.unique_consecutive(group[order], return_counts=True)[1]
 
 
 def take(sizes: Tensor, index: Tensor) -> Tensor:
