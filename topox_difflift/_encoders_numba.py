@@ -35,8 +35,8 @@ def add_messages(h: Array, e: Array, edge_index: Array) -> Array:
         source, target = edge_index[0, arc], edge_index[1, arc]
         for c in range(h.shape[1]):
             message = h[source, c] + e[arc, c]
-            # This way round, NaN stays.
-            total[target, c] += zero if message <= zero else message
+            # Where max would drop NaN, this keeps it.
+            total[target, c] += zero if message <= zero else message  # noqa: FURB136
     return total
 
 
