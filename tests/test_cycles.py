@@ -355,7 +355,7 @@ def test_bad_arguments_are_named(call, message):
 
 
 def test_without_numba(monkeypatch):
-    monkeypatch.setattr(cycles, "_numba_installed", lambda: False)
+    monkeypatch.setattr(cycles, "numba_installed", lambda: False)
     assert as_lists(shortest_cycle_basis(TRIANGLE, 3)) == [[0, 1, 2]]
     with pytest.raises(ValueError, match=r"numba to be installed .* pip install numba"):
         fundamental_cycles(TRIANGLE, 3, engine="numba")

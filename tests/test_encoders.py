@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GAT, GCN
 
-from topox_difflift import DiffLift
-from topox_difflift.encoders import ENCODERS, GIN, GPS, random_walk_encoding
+from topox_difflift import DiffLift, compiled
+from topox_difflift.encoders import ENCODERS, GIN, GPS, _add_messages, random_walk_encoding
 
 
 def graph(n: int, seed: int = 0, p: float = 0.4) -> Data:
@@ -92,6 +92,46 @@ def test_no_batch_effect(make, attributed):
     for seed, (n, part) in enumerate(zip(sizes, together, strict=True)):
         alone = embed(encoder, graph(n, seed), attributed=attributed)
         torch.testing.assert_close(alone, part, rtol=0, atol=1e-12)
+
+
+@pytest.fixture(params=["compiled", "tensors"])
+def route(request, monkeypatch):
+    """Compiled loops, and tensor operations alone."""
+    if request.param == "tensors":
+        monkeypatch.setattr(compiled, "numba_installed", lambda: False)
+    else:
+        pytest.importorskip("numba")
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_arcs", [0, 1, 40])
+def test_messages_against_the_definition(route, n_arcs, dtype):
+    generator = torch.Generator().manual_seed(0)
+    # A view with strides, and arcs in any order, one of them twice.
+    h = torch.randn(3, 7, generator=generator).to(dtype).t().requires_grad_()
+    e = torch.randn(n_arcs, 3, generator=generator).to(dtype).requires_grad_()
+    edge_index = torch.randint(7, (n_arcs, 2), generator=generator).t()
+    expected = h.index_add(0, edge_index[1], (h[edge_index[0]] + e).relu())
+    found = _add_messages(h, e, edge_index)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn(7, 3, generator=generator).to(dtype)
+    for got, wanted in zip(
+        torch.autograd.grad((found * weight).sum(), (h, e)),
+        torch.autograd.grad((expected * weight).sum(), (h, e)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted)
+    if dtype == torch.float64:
+        function = lambda h, e: _add_messages(h, e, edge_index)  # noqa: E731
+        assert torch.autograd.gradcheck(function, (h, e))
+
+
+def test_messages_do_not_hide_what_is_not_a_number(route):
+    h, e = torch.tensor([[torch.nan, 1.0], [-1.0, 2.0]]), torch.zeros(1, 2)
+    found = _add_messages(h, e, torch.tensor([[0], [1]]))
+    assert torch.equal(found.isnan(), torch.tensor([[True, False], [True, False]]))
 
 
 def test_attention_does_not_cross_graphs():

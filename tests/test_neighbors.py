@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from topox_difflift import neighbors
+from topox_difflift import compiled, neighbors
 from topox_difflift.neighbors import knn, squared_distances
 from topox_difflift.ragged import buckets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DTYPES = [torch.float32, torch.float64]
 SETTINGS = settings(max_examples=40, deadline=None)
@@ -51,6 +56,17 @@ def oracle(z: Tensor, batch: Tensor, k: int, include_self: bool = False) -> Tens
         row = ([node] if include_self else []) + others
         rows.append((row + [-1] * k)[:k])
     return torch.tensor(rows, dtype=torch.long).view(-1, k)
+
+
+@pytest.fixture(params=["compiled", "tensors"], autouse=True, scope="module")
+def route(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Search small graphs by compiled loops, and by tensor operations alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "tensors":
+            patch.setattr(compiled, "numba_installed", lambda: False)
+        else:
+            pytest.importorskip("numba")
+        yield request.param
 
 
 @SETTINGS

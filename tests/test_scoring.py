@@ -7,11 +7,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from topox_difflift import compiled
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
 from topox_difflift.sparse import Segments, matmul
 
 N = 7
+
+
+@pytest.fixture(params=["compiled", "tensors"], autouse=True, scope="module")
+def route(request):
+    """Score by compiled loops, and by tensor operations alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "tensors":
+            patch.setattr(compiled, "numba_installed", lambda: False)
+        else:
+            pytest.importorskip("numba")
+        yield request.param
 
 
 def cells_of(members: list[list[int]], left_out: list[list[int]] | None = None) -> CandidateCells:
@@ -138,6 +150,39 @@ def test_gradient(aggregation, deep_set):
     members = cells_of([[0, 1, 2], [3], [2, 4]])
     z = embeddings().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: scorer(z, members), (z,))
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("aggregation", ["mean", "sum"])
+@pytest.mark.parametrize("deep_set", [False, True])
+def test_every_gradient_is_that_of_the_definition(deep_set, aggregation, dtype):
+    scorer = make(aggregation=aggregation, deep_set=deep_set).to(dtype)
+    members = [[0, 1], [2, 6], [3], [2, 4, 1, 0], [5, 0]]
+    z = embeddings().to(dtype).t().contiguous().t().requires_grad_()
+    # From unlike weights, so that every relu is at work.
+    scale = [torch.randn_like(p) for p in scorer.parameters()]
+    torch.nn.utils.vector_to_parameters(
+        torch.cat([p.flatten() for p in scale]), scorer.parameters()
+    )
+    expected = torch.stack([by_definition(scorer, z, cell) for cell in members])
+    found = scorer(z, cells_of(members))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected)
+    weight = torch.arange(1, 6).to(dtype)
+    inputs = [z, *scorer.parameters()]
+    for got, wanted in zip(
+        torch.autograd.grad(found @ weight, inputs),
+        torch.autograd.grad(expected @ weight, inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_half_precision_goes_by_tensor_operations():
+    scorer, z = make().float(), embeddings().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert scorer(z, cells_of([[0, 1], [2, 3, 4]])).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("sizes", [[2, 0, 3, 1], [0], [], [6], [0, 0, 6]])

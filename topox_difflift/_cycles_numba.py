@@ -7,28 +7,16 @@ same cycles (see `shortest_cycle_basis`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numba
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from topox_difflift._numba import compiled
 
 __all__ = ["basis"]
 
 Array = np.ndarray
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call; keep the result on disk where that is possible."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder for the cache can be written
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _adjacency(u: Array, v: Array, edges: Array, num_nodes: int) -> tuple[Array, Array, Array]:
     """Neighbours of each vertex, and the edges to them, in the order of `edges`."""
     begin = np.zeros(num_nodes + 1, np.int64)
@@ -48,7 +36,7 @@ def _adjacency(u: Array, v: Array, edges: Array, num_nodes: int) -> tuple[Array,
     return begin, neighbor, edge
 
 
-@_compiled
+@compiled
 def _forest(begin: Array, neighbor: Array, num_nodes: int) -> tuple[Array, Array]:
     """Breadth-first forest: smallest roots, smallest parents; roots are their own."""
     parent = np.arange(num_nodes)
@@ -71,7 +59,7 @@ def _forest(begin: Array, neighbor: Array, num_nodes: int) -> tuple[Array, Array
     return parent, depth
 
 
-@_compiled
+@compiled
 def _chords(u: Array, v: Array, parent: Array) -> tuple[Array, Array]:
     """Whether each edge is outside the forest, and the edges that are."""
     outside = np.empty(len(u), np.bool_)
@@ -85,7 +73,7 @@ def _chords(u: Array, v: Array, parent: Array) -> tuple[Array, Array]:
     return outside, chords[:count]
 
 
-@_compiled
+@compiled
 def _lengths(u: Array, v: Array, chords: Array, parent: Array, depth: Array) -> tuple[Array, int]:
     """Length of the cycle that each chord closes with the forest, and the greatest."""
     longest = 0
@@ -103,7 +91,7 @@ def _lengths(u: Array, v: Array, chords: Array, parent: Array, depth: Array) -> 
     return sizes, longest
 
 
-@_compiled
+@compiled
 def _climb(a: int, b: int, size: int, parent: Array, depth: Array, cycle: Array) -> None:
     """Write the path from a to b through the forest to the front of `cycle`."""
     left, right = 0, size - 1
@@ -117,7 +105,7 @@ def _climb(a: int, b: int, size: int, parent: Array, depth: Array, cycle: Array)
     cycle[left] = a
 
 
-@_compiled
+@compiled
 def _canonical(cycle: Array, size: int, vertices: Array, filled: int) -> None:
     """Append a cycle, from its smallest vertex towards the smaller neighbour."""
     first = 0
@@ -132,7 +120,7 @@ def _canonical(cycle: Array, size: int, vertices: Array, filled: int) -> None:
         place = (place + turn) % size
 
 
-@_compiled
+@compiled
 def _search(
     stamp: int,
     ends: tuple[int, int],
@@ -186,7 +174,7 @@ def _search(
     return 0
 
 
-@_compiled
+@compiled
 def _trace(
     end: int, middle: int, previous: int, depth: int, step: int, before: Array, cycle: Array
 ) -> None:
@@ -199,7 +187,7 @@ def _trace(
         cycle[i] = middle
 
 
-@_compiled
+@compiled
 def _by_length(u: Array, chords: Array, sizes: Array, outside: Array, longest: int) -> Array:
     """All edges, those of the forest first, then the chords by length: a counting sort."""
     place = np.zeros(longest + 2, np.int64)
@@ -220,7 +208,7 @@ def _by_length(u: Array, chords: Array, sizes: Array, outside: Array, longest: i
     return order
 
 
-@_compiled
+@compiled
 def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, Array]:
     """
     Basis of the cycle space, in canonical form, in the order of the chords.

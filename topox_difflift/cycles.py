@@ -9,8 +9,6 @@ towards the smaller of the two neighbours.
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,6 +29,7 @@ from topox_difflift._cycles_forest import (
 from topox_difflift._cycles_minimum import minimum_rows
 from topox_difflift._cycles_search import Adjacency, shortest_paths
 from topox_difflift.cliques import check_edges, edge_ids
+from topox_difflift.compiled import numba_installed
 from topox_difflift.ragged import owners, starts, take
 
 if TYPE_CHECKING:
@@ -284,20 +283,15 @@ def induced_cycles(
     return _sort_by_root(vertices, sizes)
 
 
-@cache
-def _numba_installed() -> bool:
-    return importlib.util.find_spec("numba") is not None
-
-
 def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:
     """Resolve "auto"; complain about what is unknown or not installed."""
     if engine == "auto":
         if edges.device.type != "cpu" and edges.size(1) > LARGE and "torch" in known:
             return "torch"
-        return "numba" if _numba_installed() else "scipy"
+        return "numba" if numba_installed() else "scipy"
     if engine not in known:
         raise ValueError(f"Expected 'engine' to be one of {('auto', *known)}, got {engine!r}.")
-    if engine == "numba" and not _numba_installed():
+    if engine == "numba" and not numba_installed():
         raise ValueError(
             "Expected numba to be installed for engine='numba', got no such package; "
             "pip install numba, or use engine='scipy'."

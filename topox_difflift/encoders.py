@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.nn import MLP, GINConv, GINEConv, GPSConv, LayerNorm, Linear
 from torch_geometric.utils import to_dense_adj, to_dense_batch
 
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments
 
 __all__ = ["ENCODERS", "GIN", "GPS", "random_walk_encoding"]
@@ -87,8 +88,34 @@ def _check_width(name: str, values: Tensor, layer: Linear) -> None:
         )
 
 
+def _add_messages(h: Tensor, e: Tensor, edge_index: Tensor) -> Tensor:
+    """Add ``relu(h_j + e_ij)`` over the arcs (j, i) to the states."""
+    if usable(h, e):
+        return _CompiledMessages.apply(h, e, edge_index)
+    return h + _EdgeMessages.apply(h, e, edge_index)
+
+
+class _CompiledMessages(torch.autograd.Function):
+    """States plus messages; no matrix of the size of the messages is stored."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, e: Tensor, edge_index: Tensor) -> Tensor:
+        from topox_difflift._encoders_numba import add_messages
+
+        ctx.save_for_backward(h, e, edge_index)
+        return torch.from_numpy(add_messages(*arrays(h, e, edge_index)))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        from topox_difflift._encoders_numba import add_messages_backward
+
+        by_h, by_e = add_messages_backward(*arrays(*grads, *ctx.saved_tensors))
+        return torch.from_numpy(by_h), torch.from_numpy(by_e), None
+
+
 class _EdgeMessages(torch.autograd.Function):
-    """Sum of ``relu(h_j + e_ij)`` over the arcs (j, i); one matrix of their size is stored."""
+    """Sum of the messages; one matrix of their size is stored."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, e: Tensor, edge_index: Tensor) -> Tensor:
@@ -110,17 +137,18 @@ class _EdgeMessages(torch.autograd.Function):
 class _GINE(GINEConv):
     """PyG's layer; its step-by-step message passing took a quarter of the whole lifting."""
 
-    def propagate(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
-        return _EdgeMessages.apply(kwargs["x"][0], kwargs["edge_attr"], edge_index)
+    def forward(self, h: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        return self.nn(_add_messages(h, edge_attr, edge_index))
 
 
 class _GIN(GINConv):
     """PyG's layer, with a sum that stores no messages."""
 
-    def propagate(self, edge_index: Tensor, size: Any = None, **kwargs: Any) -> Tensor:
-        (h, _), (source, target) = kwargs["x"], edge_index
+    def forward(self, h: Tensor, edge_index: Tensor) -> Tensor:
+        source, target = edge_index
         by_target = Segments.grouped(target, len(h))
-        return Segments(source.index_select(0, by_target.index), by_target.sizes, len(h)).sum(h)
+        members = Segments(source.index_select(0, by_target.index), by_target.sizes, len(h))
+        return self.nn(h + members.sum(h))
 
 
 class _GINLayer(torch.nn.Module):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
-from topox_difflift.ragged import buckets
+from topox_difflift import ragged
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments
 
 __all__ = ["knn", "squared_distances"]
@@ -97,8 +98,8 @@ def knn(
         if include_self:
             out[:, 0] = torch.arange(z.size(0), device=z.device)
         if others:
-            graphs = _Graphs.of(z.detach(), batch, num_graphs)
-            _fill_others(out[:, k - others :], graphs, chunk_rows)
+            sizes = batch.bincount(minlength=num_graphs or 0)
+            _fill_others(out[:, k - others :], z.detach(), batch, sizes, chunk_rows)
     return out
 
 
@@ -162,9 +163,8 @@ class _Graphs(NamedTuple):
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, z: Tensor, batch: Tensor, num_graphs: int | None) -> _Graphs:
+    def of(cls, z: Tensor, batch: Tensor, sizes: Tensor) -> _Graphs:
         """Centre every graph and find the difference below which its distances are equal."""
-        sizes = batch.bincount(minlength=num_graphs or 0)
         wide = z.double()
         mean = wide.new_zeros(sizes.numel(), z.size(1)).index_add_(0, batch, wide)
         mean /= sizes.clamp(min=1).unsqueeze(1)
@@ -174,7 +174,7 @@ class _Graphs(NamedTuple):
         radius = norms.new_zeros(sizes.numel()).scatter_reduce_(0, batch, norms, "amax")
         extent = radius + torch.linalg.vector_norm(mean, dim=1)
         tolerance = _EXPANSION_NOISE * radius + _INPUT_NOISE[z.dtype] * extent
-        return cls(wide, norms.square_(), tolerance, sizes, sizes.cumsum(0) - sizes, z.dtype)
+        return cls(wide, norms.square_(), tolerance, sizes, ragged.starts(sizes), z.dtype)
 
 
 def _rows(graphs: _Graphs, width: int, blocks: dict[str, int]) -> int:
@@ -182,20 +182,46 @@ def _rows(graphs: _Graphs, width: int, blocks: dict[str, int]) -> int:
     return max(1, blocks.get(graphs.z.device.type, _BLOCK_DEVICE) // max(1, width))
 
 
-def _fill_others(out: Tensor, graphs: _Graphs, chunk_rows: int | None) -> None:
+def _fill_others(
+    out: Tensor, z: Tensor, batch: Tensor, sizes: Tensor, chunk_rows: int | None
+) -> None:
     """Write the neighbours other than the node itself into `out`, which holds -1."""
+    big = sizes > _BIG
+    compiled = usable(z)
+    if compiled:
+        out.copy_(_compiled_search(z, sizes.masked_fill(big, 0), ragged.starts(sizes), out.size(1)))
+        if not bool(big.any()):
+            return
+    graphs = _Graphs.of(z, batch, sizes)
+    if not compiled:
+        _fill_small(out, graphs, chunk_rows)
+    # Few by nature: each of them is work enough to hide this loop.
+    for graph in big.nonzero().flatten().tolist():
+        width = max(int(graphs.sizes[graph]), (out.size(1) + _SPARE) * graphs.z.size(1))
+        rows = chunk_rows or _rows(graphs, width, _BLOCK_BIG)
+        _fill_big(out, graphs, graph, rows)
+
+
+def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
+    """Search by compiled loops."""
+    from topox_difflift._neighbors_numba import nearest_others
+
+    inputs = arrays(z.double(), first, sizes)
+    index, broken = nearest_others(*inputs, k, _EXPANSION_NOISE, _INPUT_NOISE[z.dtype])
+    if broken >= 0:
+        _raise_not_finite(broken)
+    return torch.from_numpy(index)
+
+
+def _fill_small(out: Tensor, graphs: _Graphs, chunk_rows: int | None) -> None:
+    """Search graphs of up to `_BIG` nodes, many at once."""
     small = ((graphs.sizes > 1) & (graphs.sizes <= _BIG)).nonzero().flatten()
-    for group, size in buckets(graphs.sizes[small]):
+    for group, size in ragged.buckets(graphs.sizes[small]):
         members = small[group]
         width = max(size, graphs.z.size(1))
         rows = chunk_rows or _rows(graphs, width, _BLOCK_PADDED)
         for chunk in members.split(max(1, rows // size)):
             _fill_padded(out, graphs, chunk, size)
-    # Few by nature: each of them is work enough to hide this loop.
-    for graph in (graphs.sizes > _BIG).nonzero().flatten().tolist():
-        width = max(int(graphs.sizes[graph]), (out.size(1) + _SPARE) * graphs.z.size(1))
-        rows = chunk_rows or _rows(graphs, width, _BLOCK_BIG)
-        _fill_big(out, graphs, graph, rows)
 
 
 def _fill_padded(out: Tensor, graphs: _Graphs, members: Tensor, size: int) -> None:
@@ -441,8 +467,11 @@ def _check_positive(name: str, value: int) -> None:
 
 def _check_finite(norms: Tensor) -> None:
     if not bool(norms.isfinite().all()):
-        node = int((~norms.isfinite()).nonzero()[0])
-        raise ValueError(
-            f"Expected 'z' to be finite (got NaN or infinity in the graph of node {node}); "
-            "check the features and the encoder, for instance its learning rate."
-        )
+        _raise_not_finite(int((~norms.isfinite()).nonzero()[0]))
+
+
+def _raise_not_finite(node: int) -> NoReturn:
+    raise ValueError(
+        f"Expected 'z' to be finite (got NaN or infinity in the graph of node {node}); "
+        "check the features and the encoder, for instance its learning rate."
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch_geometric.nn import MLP
 
 from topox_difflift import ragged
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments
 
 if TYPE_CHECKING:
@@ -117,27 +118,58 @@ class CellScorer(torch.nn.Module):
         """
         members = z if self.phi is None else self.phi(z)
         segments = Segments(*candidates.members(), len(z))
-        spread = segments.dispersion(z).unsqueeze(-1) if self.dispersion else None
-        hidden = self._hidden(members, segments, spread)
-        return self.rho.lins[1](hidden.relu_()).squeeze(-1)
-
-    def _hidden(self, members: Tensor, segments: Segments, spread: Tensor | None) -> Tensor:
-        """
-        First layer of rho, before its relu.
-
-        It is linear, and so are mean and sum: on each node, which there are fewer of than
-        candidates, before pooling, it costs less.
-        """
-        first, width = self.rho.lins[0], members.size(1)
+        first, last = self.rho.lins
         if torch.nn.parameter.is_lazy(first.weight):
-            first(members.new_empty(0, width + self.dispersion))
+            first(members.new_empty(0, members.size(1) + self.dispersion))
         if self.aggregation == "max":
-            pooled = _pool(members, segments, "max")
-            return first(pooled if spread is None else torch.cat([pooled, spread], dim=-1))
-        own, by_spread = first.weight.split([width, int(self.dispersion)], dim=1)
-        mean = self.aggregation == "mean"
-        linear = torch.nn.functional.linear(members, own, first.bias if mean else None)
-        pooled = _pool(linear, segments, self.aggregation)
-        hidden = pooled if mean else pooled + first.bias
-        # Not addmm, which autocast does not bring to one dtype.
-        return hidden if spread is None else hidden + spread * by_spread.t()
+            return last(self._pooled_first(members, z, segments).relu_()).squeeze(-1)
+        # The first layer is linear, and so are mean and sum: on each node, which there are
+        # fewer of than candidates, before pooling, it costs less.
+        own, by_spread = first.weight.split([members.size(1), int(self.dispersion)], dim=1)
+        linear, mean = torch.nn.functional.linear(members, own), self.aggregation == "mean"
+        if self.dispersion and usable(linear, z):
+            vectors = first.bias, by_spread.squeeze(1), last.weight.squeeze(0)
+            return _CompiledScores.apply(linear, z, *vectors, segments, mean) + last.bias
+        hidden = _pool(linear, segments, self.aggregation) + first.bias
+        if self.dispersion:
+            # Not addmm, which autocast does not bring to one dtype.
+            hidden = hidden + segments.dispersion(z).unsqueeze(-1) * by_spread.t()
+        return last(hidden.relu_()).squeeze(-1)
+
+    def _pooled_first(self, members: Tensor, z: Tensor, segments: Segments) -> Tensor:
+        """First layer of rho, before its relu, on what was pooled."""
+        pooled = _pool(members, segments, self.aggregation)
+        if self.dispersion:
+            pooled = torch.cat([pooled, segments.dispersion(z).unsqueeze(-1)], dim=-1)
+        return self.rho.lins[0](pooled)
+
+
+class _CompiledScores(torch.autograd.Function):
+    """Pool, add bias and dispersion, relu and last weights, with no row for each cell."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        linear: Tensor,
+        z: Tensor,
+        bias: Tensor,
+        by_spread: Tensor,
+        last: Tensor,
+        segments: Segments,
+        mean: bool,
+    ) -> Tensor:
+        from topox_difflift._scoring_numba import scores
+
+        inputs = linear, z, bias, by_spread, last, segments.index, segments.sizes
+        logits, dispersion = map(torch.from_numpy, scores(*arrays(*inputs), mean))
+        ctx.mean = mean
+        ctx.save_for_backward(dispersion, *inputs)
+        return logits
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        from topox_difflift._scoring_numba import scores_backward
+
+        found = scores_backward(*arrays(*grads, *ctx.saved_tensors), ctx.mean)
+        return *map(torch.from_numpy, found), None, None

@@ -1,0 +1,142 @@
+"""
+Neighbours within small graphs as compiled loops; imported only when numba is installed.
+
+Same tolerance and same order as the tensor operations, hence the same neighbours (see
+`neighbors.knn`). Distances are taken from the differences of embeddings, one row at a time.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from topox_difflift._numba import compiled
+
+__all__ = ["nearest_others"]
+
+Array = np.ndarray
+
+
+@compiled
+def nearest_others(
+    z: Array, start: Array, size: Array, k: int, expansion_noise: float, input_noise: float
+) -> tuple[Array, int]:
+    """
+    Find the nearest other nodes of every node within its own graph.
+
+    Parameters
+    ----------
+    z : numpy.ndarray, shape = (n_nodes, channels), float64
+        Embeddings.
+    start, size : numpy.ndarray, shape = (n_graphs,), int64
+        First node and number of nodes of each graph; graphs of size 0 are left out.
+    k : int
+        Number of neighbours.
+    expansion_noise, input_noise : float
+        What rounding may do, relative to the radius, and to radius plus norm of the mean.
+
+    Returns
+    -------
+    index : numpy.ndarray, shape = (n_nodes, k), int64
+        Nodes, nearest first, -1 where a graph has no more.
+    broken : int
+        First node of a graph with embeddings that are not finite, or -1.
+    """
+    index = np.full((len(z), k), -1, np.int64)
+    distance = np.empty(size.max() if len(size) else 0)
+    mean = np.empty(z.shape[1])
+    values, columns = np.empty(k + 1), np.empty(k + 1, np.int64)
+    for graph in range(len(size)):
+        first, n_nodes = start[graph], size[graph]
+        rows = z[first : first + n_nodes]
+        tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
+        if not math.isfinite(tolerance):
+            return index, first
+        kept = min(k, n_nodes - 1)
+        for i in range(n_nodes):
+            if kept < 1:
+                break
+            for j in range(n_nodes):
+                square = 0.0
+                for c in range(z.shape[1]):
+                    square += (rows[i, c] - rows[j, c]) ** 2
+                distance[j] = math.sqrt(square)
+            distance[i] = np.inf
+            _select(distance[:n_nodes], kept, tolerance, values, columns)
+            for j in range(kept):
+                index[first + i, j] = first + columns[j]
+    return index, -1
+
+
+@compiled
+def _tolerance(rows: Array, mean: Array, expansion_noise: float, input_noise: float) -> float:
+    """Difference up to which distances are equal; not finite where an embedding is not."""
+    mean[:] = 0.0
+    for i in range(len(rows)):
+        for c in range(len(mean)):
+            mean[c] += rows[i, c] / len(rows)
+    radius = 0.0
+    for i in range(len(rows)):
+        square = 0.0
+        for c in range(len(mean)):
+            square += (rows[i, c] - mean[c]) ** 2
+        radius = max(radius, square)
+    radius = math.sqrt(radius)
+    norm = 0.0
+    for c in range(len(mean)):
+        norm += mean[c] ** 2
+    return expansion_noise * radius + input_noise * (radius + math.sqrt(norm))
+
+
+@compiled
+def _select(distance: Array, k: int, tolerance: float, values: Array, columns: Array) -> None:
+    """Choose `k` columns, the nearest first, equal distances by column."""
+    kept = min(k + 1, len(distance))
+    for j in range(len(distance)):
+        if j < kept:
+            _insert(distance[j], j, j, values, columns)
+        elif distance[j] < values[kept - 1]:
+            _insert(distance[j], j, kept - 1, values, columns)
+    # One distance more than needed shows whether the k-th place is contested.
+    if kept > k and values[k] <= values[k - 1] + tolerance:
+        _contest(distance, k, tolerance, values, columns)
+    begin = 0
+    for j in range(1, k + 1):
+        if j == k or values[j] - values[j - 1] > tolerance:
+            _sort(columns[begin:j])
+            begin = j
+
+
+@compiled
+def _contest(distance: Array, k: int, tolerance: float, values: Array, columns: Array) -> None:
+    """Choose the lowest columns among those whose distance equals the k-th."""
+    last, sure = values[k - 1], 0
+    while values[sure] < last - tolerance:
+        sure += 1
+    filled = sure
+    for j in range(len(distance)):
+        if filled < k and last - tolerance <= distance[j] <= last + tolerance:
+            _insert(distance[j], j, filled, values, columns)
+            filled += 1
+
+
+@compiled
+def _insert(value: float, column: int, filled: int, values: Array, columns: Array) -> None:
+    """Put a column in its place among the `filled` ones that are there."""
+    place = filled
+    while place > 0 and values[place - 1] > value:
+        values[place], columns[place] = values[place - 1], columns[place - 1]
+        place -= 1
+    values[place], columns[place] = value, column
+
+
+@compiled
+def _sort(columns: Array) -> None:
+    """Sort a few numbers."""
+    for i in range(1, len(columns)):
+        column, place = columns[i], i
+        while place > 0 and columns[place - 1] > column:
+            columns[place] = columns[place - 1]
+            place -= 1
+        columns[place] = column

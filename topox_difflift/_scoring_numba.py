@@ -1,0 +1,158 @@
+"""Scores of cells as compiled loops, one cell after the other, without a row for each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from topox_difflift._numba import compiled
+
+__all__ = ["scores", "scores_backward"]
+
+Array = np.ndarray
+
+
+@compiled
+def scores(
+    hidden: Array,
+    z: Array,
+    bias: Array,
+    spread: Array,
+    last: Array,
+    index: Array,
+    sizes: Array,
+    mean: bool,
+) -> tuple[Array, Array]:
+    """
+    Score cells: pool, add bias and dispersion, relu, and one more linear layer.
+
+    Parameters
+    ----------
+    hidden : numpy.ndarray, shape = (n_nodes, hidden_channels)
+        What is pooled.
+    z : numpy.ndarray, shape = (n_nodes, channels)
+        Embeddings, for the dispersion.
+    bias, spread, last : numpy.ndarray, shape = (hidden_channels,)
+        Bias and weight of the dispersion before the relu, weights after it.
+    index : numpy.ndarray, shape = (sum(sizes),), int64
+        Members, cell after cell.
+    sizes : numpy.ndarray, shape = (n_cells,), int64
+        Number of members of each cell.
+    mean : bool
+        Whether members are averaged, or added up.
+
+    Returns
+    -------
+    logits, dispersion : numpy.ndarray, shape = (n_cells,)
+        Scores, without the last bias, and dispersions.
+    """
+    logits, dispersion = np.empty(len(sizes), z.dtype), np.empty(len(sizes), z.dtype)
+    center, pooled = np.empty(z.shape[1], z.dtype), np.empty(hidden.shape[1], z.dtype)
+    zero, end = z.dtype.type(0), 0
+    for cell in range(len(sizes)):
+        begin, end = end, end + sizes[cell]
+        apart = dispersion[cell] = _dispersion(z, index, begin, end, center)
+        _pool(hidden, index, begin, end, mean, pooled)
+        logit = zero
+        for c in range(len(pooled)):
+            value = pooled[c] + bias[c] + apart * spread[c]
+            value = zero if value <= zero else value  # noqa: FURB136
+            logit += value * last[c]
+        logits[cell] = logit
+    return logits, dispersion
+
+
+@compiled
+def scores_backward(
+    grad: Array,
+    dispersion: Array,
+    hidden: Array,
+    z: Array,
+    bias: Array,
+    spread: Array,
+    last: Array,
+    index: Array,
+    sizes: Array,
+    mean: bool,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """
+    Gradients of `scores`.
+
+    Parameters
+    ----------
+    grad, dispersion : numpy.ndarray, shape = (n_cells,)
+        Gradient of the scores, and the dispersions.
+    hidden, z, bias, spread, last, index, sizes, mean
+        The arguments.
+
+    Returns
+    -------
+    by_hidden, by_z, by_bias, by_spread, by_last : numpy.ndarray
+        Gradients of the arguments that have one.
+    """
+    by_hidden, by_z = np.zeros_like(hidden), np.zeros_like(z)
+    by_bias, by_spread, by_last = np.zeros_like(bias), np.zeros_like(spread), np.zeros_like(last)
+    center, row = np.empty(z.shape[1], z.dtype), np.empty(hidden.shape[1], z.dtype)
+    zero, end = z.dtype.type(0), 0
+    for cell in range(len(sizes)):
+        begin, end = end, end + sizes[cell]
+        share = z.dtype.type(1.0 / max(end - begin, 1))
+        above, apart = grad[cell], dispersion[cell]
+        _pool(hidden, index, begin, end, mean, row)
+        # Loops over few arrays each: over many they do not run on several numbers at once.
+        for c in range(len(row)):
+            value = row[c] + bias[c] + apart * spread[c]
+            row[c] = zero if value <= zero else value  # noqa: FURB136
+        for c in range(len(row)):
+            by_last[c] += above * row[c]
+        for c in range(len(row)):
+            value, slope = row[c], above * last[c]
+            row[c] = slope if value > zero else zero
+        for c in range(len(row)):
+            by_bias[c] += row[c]
+        for c in range(len(row)):
+            by_spread[c] += row[c] * apart
+        by_apart = zero
+        for c in range(len(row)):
+            by_apart += row[c] * spread[c]
+        if mean:
+            for c in range(len(row)):
+                row[c] *= share
+        by_apart *= share * z.dtype.type(2) / z.dtype.type(z.shape[1])
+        _pool(z, index, begin, end, True, center)
+        for i in range(begin, end):
+            node = index[i]
+            for c in range(len(row)):
+                by_hidden[node, c] += row[c]
+            for c in range(len(center)):
+                by_z[node, c] += by_apart * (z[node, c] - center[c])
+    return by_hidden, by_z, by_bias, by_spread, by_last
+
+
+@compiled
+def _pool(x: Array, index: Array, begin: int, end: int, mean: bool, out: Array) -> None:
+    """Add up, or average, some rows."""
+    # The division in float64 keeps the compiler from dividing each number.
+    share = x.dtype.type(1.0 / max(end - begin, 1) if mean else 1.0)
+    if end - begin == 2:  # in one go, for pairs are many
+        u, v = index[begin], index[begin + 1]
+        for c in range(len(out)):
+            out[c] = (x[u, c] + x[v, c]) * share
+        return
+    for c in range(len(out)):
+        out[c] = x.dtype.type(0)
+    for i in range(begin, end):
+        node = index[i]
+        for c in range(len(out)):
+            out[c] += x[node, c] * share
+
+
+@compiled
+def _dispersion(z: Array, index: Array, begin: int, end: int, center: Array) -> float:
+    """Mean over channels of the variance of some rows."""
+    _pool(z, index, begin, end, True, center)
+    total = z.dtype.type(0)
+    for i in range(begin, end):
+        node = index[i]
+        for c in range(len(center)):
+            total += (z[node, c] - center[c]) ** 2
+    return total / z.dtype.type(max(end - begin, 1) * len(center))
