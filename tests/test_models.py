@@ -18,9 +18,9 @@ from topox_difflift.testing import zoo
 
 ROWS = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
 WANTED = {
-    "CWN", "CCXN", "CAN", "SCN2", "SCCN", "SCCNN", "SCNN", "SAN", "HSN", "SCConv", "SCoNe", "SCACMPS",
-    "UniGCN", "UniGCNII", "UniGIN", "UniSAGE", "HyperGAT", "HNHN", "AllSet", "AllSetTransformer",
-    "HMPNN", "HyperSAGE", "HMC", "GCCN",
+    "CWN", "CCXN", "CAN", "SCN2", "SCCN", "SCCNN", "SCNN", "SAN", "HSN", "SCConv", "SCoNe",
+    "SCACMPS", "UniGCN", "UniGCNII", "UniGIN", "UniSAGE", "HyperGAT", "HNHN", "AllSet",
+    "AllSetTransformer", "HMPNN", "HyperSAGE", "HMC", "GCCN",
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_a_network_does_what_the_table_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", TNNS)
 def test_claims_of_an_adapter_are_those_of_the_table(name: str) -> None:
-    cells = [row.strip("| ").split(" | ") for row in ROWS if f"`{name}`" in row][0]
+    cells = next(row.strip("| ").split(" | ") for row in ROWS if f"`{name}`" in row)
     adapter = TNNS[name]
     known = adapter.settled(adapter.build(3, 8, 1))
     learned = re.findall(r"(?:values|features only) \(ranks? ([\d, ]+)\)", cells[4])
@@ -78,7 +78,7 @@ def test_rejected_cells_are_dropped_by_itself_and_once(name: str) -> None:
 
 def test_a_network_that_gives_no_gradient_refuses_a_learned_lifting() -> None:
     tnn = TNNS["hypersage"].build(3, 8, 1)
-    with pytest.raises(ValueError, match="learn through .got HyperSAGE, which reads the pattern"):
+    with pytest.raises(ValueError, match=r"learn through .got HyperSAGE, which reads the pattern"):
         TopologicalNetwork(DiffLift("hypergraph"), tnn, 2)
 
 

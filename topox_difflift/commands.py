@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 import topox_difflift
-from topox_difflift.classifier import TNNS
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS
+from topox_difflift.nn import TNNS
 
 if TYPE_CHECKING:
     from topox_difflift.job import Result

@@ -9,11 +9,11 @@ import torch
 from torch_geometric.data import Data
 
 from topox_difflift.checks import check_at_least, check_one_of
-from topox_difflift.classifier import TNNS, Carried, LiftedClassifier
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
+from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
 
 __all__ = ["TrainingConfig"]
 
@@ -107,16 +107,16 @@ class TrainingConfig:
         if tnn is not None:
             check_one_of("tnn", tnn, tuple(TNNS))
         if domain is None:
-            domain = target or (TNNS[tnn].topologies[0] if tnn else "cell")
+            domain = target or (TNNS[tnn].domains[0] if tnn else "cell")
         check_one_of("domain", domain, tuple(DOMAINS))
         topology = DOMAINS[domain].topology
-        fitting = [name for name, network in TNNS.items() if topology in network.topologies]
+        fitting = [name for name, adapter in TNNS.items() if topology in adapter.domains]
         if tnn is None:
             tnn = fitting[0]
         if tnn not in fitting:
             raise ValueError(
                 f"Expected 'tnn' to be {' or '.join(fitting)} for domain {domain!r} (got {tnn!r}, "
-                f"which is for {', '.join(TNNS[tnn].topologies)})"
+                f"which is for {', '.join(TNNS[tnn].domains)})"
             )
         if target not in (None, domain):
             raise ValueError(
@@ -136,6 +136,12 @@ class TrainingConfig:
                 f"Expected no {name!r} with lifting {self.lifting!r}, where it would have no "
                 f"effect; leave it out, or take lifting {' or '.join(map(repr, having))}"
             )
+        assert self.tnn is not None  # noqa: S101 -- settled before, for the type checker
+        if self.lifting == "difflift" and TNNS[self.tnn].learns == ():
+            raise ValueError(
+                f"Expected 'tnn' to be a network that a lifting can learn through (got "
+                f"{self.tnn!r}, which {TNNS[self.tnn].why}); take another, or a static lifting"
+            )
         if "estimator" in settled:
             check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
         if "rate" in settled:
@@ -148,7 +154,7 @@ class TrainingConfig:
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 
-    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> LiftedClassifier:
+    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> TopologicalNetwork:
         """
         Build the model, initialised from the seed.
 
@@ -163,7 +169,7 @@ class TrainingConfig:
 
         Returns
         -------
-        LiftedClassifier
+        TopologicalNetwork
             The model; no parameter waits for a first input. The global seed is as before.
         """
         hidden, smallest = self.hidden_channels, _smallest_graph(in_channels, edge_channels)
@@ -172,17 +178,32 @@ class TrainingConfig:
             encoder = ENCODERS[self.encoder](in_channels, hidden)
             # At once, so that its weights do not depend on the lifting.
             encoder(smallest.x, smallest.edge_index, smallest.batch, smallest.edge_attr)
-            assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
-            tnn = TNNS[self.tnn](in_channels + hidden, hidden, self.n_layers)
-            model = LiftedClassifier(encoder, self._lifting(in_channels), tnn, num_classes)
+            tnn = self._build_tnn(in_channels + hidden)
+            lift = EmbedThenLift(encoder, self._lifting(in_channels, tnn))
+            model = TopologicalNetwork(lift, tnn, num_classes, hidden_channels=hidden)
             model.eval()(smallest)
         return model.train()
 
-    def _lifting(self, in_channels: int) -> torch.nn.Module:
+    def _build_tnn(self, channels: int) -> torch.nn.Module:
+        assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
+        build = TNNS[self.tnn].build
+        if build is None:
+            raise ValueError(
+                f"Expected 'tnn' to be a network that can be built by name (got {self.tnn!r}, "
+                "whose adapter has no 'build')"
+            )
+        return build(channels, self.hidden_channels, self.n_layers)
+
+    def _lifting(self, in_channels: int, tnn: torch.nn.Module) -> torch.nn.Module:
         make, width = LIFTINGS[self.lifting], self.hidden_channels
+        assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
+        known = TNNS[self.tnn].settled(tnn)
         if self.lifting in _OPTIONS:
             return make(
                 self.domain,
+                # Ranks that the network does not read would never be trained.
+                max_rank=known.max_rank,
+                rejected="keep" if known.kept else "drop",
                 encoder=Carried(width),
                 hidden_channels=width,
                 generator=torch.Generator(),
@@ -190,7 +211,7 @@ class TrainingConfig:
             )
         if self.lifting == "knn":  # not by the embedding, which the features carry along
             return make(in_channels=in_channels)
-        return make() if leads_to(self.lifting) else make(self.domain)
+        return make() if leads_to(self.lifting) else make(self.domain, known.max_rank)
 
 
 def _smallest_graph(in_channels: int, edge_channels: int) -> Data:

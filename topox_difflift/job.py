@@ -304,8 +304,8 @@ def _test(
     examples: list[LiftedComplex] = []
     with torch.no_grad():
         for batch in DataLoader(graphs, module.config.batch_size, generator=torch.Generator()):
-            lifted = model.lift(batch)
-            right += int((model.classify(lifted).argmax(1) == batch.y).sum())
+            lifted = model.lifted(batch)
+            right += int((model.predict(lifted).argmax(1) == batch.y).sum())
             summaries.append(lifted.summary().ranks)
             examples += lifted.accepted().unbatch()
     ranks = tuple(_total(of_rank) for of_rank in zip(*summaries, strict=True))

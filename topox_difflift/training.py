@@ -32,7 +32,7 @@ _DRAWS = 4
 
 class TrainingModule(LightningModule):
     """
-    Lightning's view of a `LiftedClassifier`.
+    Lightning's view of a `TopologicalNetwork`.
 
     A checkpoint holds all that is needed to build it again:
     ``TrainingModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")``.
@@ -74,7 +74,7 @@ class TrainingModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the draws of the lifting by the epoch, and start the clock."""
-        generator = getattr(self.model.lifting, "generator", None)
+        generator = getattr(self.model.lift.lift, "generator", None)
         if generator is not None:
             # Set apart from the shuffle, which has the seed of the epoch as well.
             generator.manual_seed(_epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED)
@@ -98,7 +98,7 @@ class TrainingModule(LightningModule):
             a gradient from how they compare.
         """
         cross_entropy = torch.nn.functional.cross_entropy
-        lifting = self.model.lifting
+        lifting = self.model.lift.lift
         if isinstance(lifting, DiffLift) and not lifting.estimator.pathwise:
             repeated = repeat_graphs(batch, _DRAWS)
             losses = cross_entropy(self(repeated), repeated.y, reduction="none")

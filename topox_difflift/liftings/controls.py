@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from topox_difflift.estimators import Estimator
+from topox_difflift.estimators import Acceptance, Estimator
 from topox_difflift.lift import DiffLift
 
 if TYPE_CHECKING:
@@ -78,29 +78,35 @@ class FixedRate(Estimator):
         """
         return f"rate={self.rate}"
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Decide by a draw that does not depend on the probability.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Source of random numbers.
+            Source of random numbers; by default PyTorch's own.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            The draw, and a constant.
+        Acceptance
+            The draws, with a constant as surrogate.
         """
+        prob = torch.sigmoid(logits)
         if self.training:
             draw = torch.rand(prob.shape, generator=generator, device=prob.device)
         else:
             draw = (logits.detach().double() * _SPREAD) % 1
-        return draw < self.rate, torch.full_like(prob, self.rate)
+        return Acceptance(prob, draw < self.rate, torch.full_like(prob, self.rate))
 
 
 def accept_all(domain: str | Domain = "cell", **options: Any) -> DiffLift:
