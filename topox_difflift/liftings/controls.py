@@ -48,7 +48,9 @@ class FixedRate(Estimator):
 
     Training draws from the generator. In `eval()` the draw is a function of the candidate, the
     fractional part of a large multiple of its logit: about the same rate of candidates is
-    accepted, the same ones at every call, in any batch and under any numbering of the nodes.
+    accepted, and up to the rounding of the logit the same ones at every call, in any batch and
+    under any numbering of the nodes. Candidates with equal logits share one draw, so that among
+    many that are alike, as in molecules with few kinds of atoms, the rate may be missed.
 
     Examples
     --------
