@@ -101,6 +101,14 @@ class Adapter:
     why: str = ""
     build: Callable[[int, int, int], torch.nn.Module] | None = None
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle a registered adapter by the class it is for; its functions have no names."""
+        from topox_difflift.nn.models import TNNS
+
+        if any(adapter is self for adapter in TNNS.values()):
+            return _registered, (self.model,)
+        return super().__reduce_ex__(protocol)
+
     @property
     def name(self) -> str:
         """Name of the class, for messages."""
@@ -188,6 +196,12 @@ class Adapter:
             )
         # Even a rejected cell may have features of its own, from a bias for instance.
         return h if rank == 0 else h * lifted[f"mask_{rank}"].unsqueeze(-1)
+
+
+def _registered(model: str) -> Adapter:
+    from topox_difflift.nn.models import TNNS
+
+    return next(adapter for adapter in TNNS.values() if adapter.model == model)
 
 
 @contextmanager

@@ -75,12 +75,12 @@ def _hypersage(tnn: Any, c: LiftedComplex) -> Features:
 
 
 def _hnhn(tnn: Any, c: LiftedComplex) -> Features:
+    before = [dict(vars(layer)) for layer in tnn.layers]
     features = _looped(_isolated)(tnn, c)
-    for layer in tnn.layers:
+    for layer, attributes in zip(tnn.layers, before, strict=True):
         # It keeps the matrices of its last forward pass, which cannot be copied or saved.
-        for name, value in vars(layer).items():
-            if isinstance(value, Tensor):
-                setattr(layer, name, None)
+        vars(layer).clear()
+        vars(layer).update(attributes)
     return features
 
 
