@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from topox_difflift import ragged
 from topox_difflift.sparse import Segments
 
 if TYPE_CHECKING:
@@ -214,10 +215,8 @@ def _buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
     if small.numel() * largest**2 <= 4 * int(chosen.square().sum()):
         yield small, largest
         return
-    octave = chosen.double().log2().floor()
-    for value in octave.unique():
-        inside = octave == value
-        yield small[inside], int(chosen[inside].max())
+    for rows, largest in ragged.octaves(chosen):
+        yield small[rows], largest
 
 
 def _fill_padded(out: Tensor, graphs: _Graphs, members: Tensor, size: int) -> None:
