@@ -235,6 +235,8 @@ def test_every_graph_gets_k_cells_of_every_rank(domain, rejected):
     for training in (True, False):
         lifted = lift.train(training)(strips())
         for rank in range(1, lifted.max_rank + 1):
+            if lift.domain.decides(rank):
+                continue
             mine = lifted[f"mask_{rank}"].detach() > 0
             if rank == 1:  # the edges of the graph stay as well
                 edges = {(v, u) for v, u in strips().edge_index.t().tolist() if v < u}

@@ -38,7 +38,7 @@ pytestmark = [
 ]
 
 RANKS = [("hypergraph", 1), ("simplicial", 2), ("simplicial", 3), ("cell", 2)]
-RANKS += [("combinatorial", 2), ("combinatorial", 3)]
+RANKS += [("combinatorial", 2), ("combinatorial", 3), ("dcm", 2)]
 REJECTED = ["keep", "drop"]
 DTYPES = [torch.float32, torch.float64]
 
@@ -195,6 +195,7 @@ def test_keeping_draws_nothing_extra(estimator, dtype):
 def tnn(domain, dtype):
     """Make a TopoModelX network and a function that feeds a complex to it."""
     torch.manual_seed(1)
+    domain = DOMAINS[domain].topology
     if domain == "hypergraph":
         net = UniGCN(3, 4).to(dtype)
         return lambda c: net(c.x_0, c.incidence_1)[0]

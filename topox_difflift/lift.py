@@ -18,7 +18,7 @@ from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.graph import Graph, as_data, check_graph
-from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
+from topox_difflift.proximity import Kernel, Nearest, NeighborhoodRule, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
 
 if TYPE_CHECKING:
@@ -163,15 +163,16 @@ class DiffLift(torch.nn.Module, BaseTransform):
         self._encoder_takes = _parameters(self.encoder)
         self.scorers, self.sizes, self.kernels = (torch.nn.ModuleDict() for _ in range(3))
         for rank in range(1, self.max_rank + 1):
-            self.scorers[str(rank)] = CellScorer(
-                width,
-                hidden_channels,
-                deep_set=self.domain.deep_set(rank),
-                aggregation=aggregation,
-                dispersion=dispersion,
-            )
+            if not self.domain.decides(rank):
+                self.scorers[str(rank)] = CellScorer(
+                    width,
+                    hidden_channels,
+                    deep_set=self.domain.deep_set(rank),
+                    aggregation=aggregation,
+                    dispersion=dispersion,
+                )
             if self.domain.neighborhood(rank) != "none":
-                self.sizes[str(rank)] = NeighborhoodSize(width, hidden_channels, k_min, k_max)
+                self.sizes[str(rank)] = self.domain.rule(width, hidden_channels, k_min, k_max)
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
         self._terms: dict[str, Tensor] = {}
@@ -299,7 +300,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             z,
             graph.batch,
             graph.num_graphs,
-            cast("NeighborhoodSize", self.sizes[str(rank)]),
+            cast("NeighborhoodRule", self.sizes[str(rank)]),
             cast("Kernel | None", kernel),
             include_self=self.domain.neighborhood(rank) == "closed",
             sample=self.training and self.estimator.stochastic,
@@ -312,22 +313,26 @@ class DiffLift(torch.nn.Module, BaseTransform):
     ) -> tuple[Skeleton, dict[str, Tensor]]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        logits = self.scorers[str(rank)](z, candidates).to(z.dtype)
-        check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
+        score = self._score(rank, z, candidates)
         if self.cell_budget is not None:
-            kept = _most_probable(
-                _preference(logits, candidates), candidates.batch, self.cell_budget
-            )
-            candidates, logits = candidates.select(kept), logits[kept]
-        acceptance = self.estimator.accept(logits, self.generator, candidates.group())
+            preference = _preference(score, candidates)
+            kept = _most_probable(preference, candidates.batch, self.cell_budget)
+            candidates, score = candidates.select(kept), score[kept]
+        if candidates.prob is None:
+            acceptance = self.estimator.accept(score, self.generator, candidates.group())
+        else:
+            acceptance = Acceptance(candidates.prob, candidates.prob > 0)
         included = candidates.included()
         if self.rescue:
-            preference = _preference(logits, candidates)
+            preference = _preference(score, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
         terms = {
-            **_regularization(acceptance.prob, candidates.inclusion, nearest, graph.num_graphs),
+            **_regularization(acceptance.prob, candidates.inclusion, graph.num_graphs),
             "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
         }
+        if nearest is not None:
+            rule = cast("NeighborhoodRule", self.sizes[str(rank)])
+            terms["expected_size"] = rule.expected_size(nearest)
         if acceptance.log_prob is not None:
             zeros = graph.x.new_zeros(graph.num_graphs)
             drawn = acceptance.log_prob * included
@@ -336,6 +341,14 @@ class DiffLift(torch.nn.Module, BaseTransform):
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
         return self.domain.attach(skeleton, rank, candidates, acceptance), terms
+
+    def _score(self, rank: int, z: Tensor, candidates: CandidateCells) -> Tensor:
+        """Compute acceptance logits, or take the probabilities where the domain decides."""
+        if candidates.prob is not None:
+            return candidates.prob
+        logits = self.scorers[str(rank)](z, candidates).to(z.dtype)
+        check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
+        return logits
 
     @property
     def _keeps(self) -> bool:
@@ -435,9 +448,9 @@ def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
     return order[ragged.positions(sizes) < budget].sort().values
 
 
-def _preference(logits: Tensor, candidates: CandidateCells) -> Tensor:
-    """Logits, those of cells that are not included below all others."""
-    return torch.where(candidates.included(), logits.detach(), -torch.inf)
+def _preference(score: Tensor, candidates: CandidateCells) -> Tensor:
+    """Scores, those of cells that are not included below all others."""
+    return torch.where(candidates.included(), score.detach(), -torch.inf)
 
 
 def _rescue(
@@ -452,16 +465,11 @@ def _rescue(
     return replace(acceptance, accepted=rescued)
 
 
-def _regularization(
-    prob: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
-) -> dict[str, Tensor]:
-    terms = {
+def _regularization(prob: Tensor, inclusion: Tensor | None, num_graphs: int) -> dict[str, Tensor]:
+    return {
         "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
         "entropy": _entropy(prob),
     }
-    if nearest is not None:
-        terms["expected_size"] = nearest.prob.sum(-1).mean()
-    return terms
 
 
 def _entropy(prob: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["buckets", "by_group", "concatenate", "owners", "positions", "starts", "take"]
+__all__ = [
+    "buckets", "by_group", "concatenate", "octaves", "owners", "positions", "put", "starts", "take",
+]  # fmt: skip
 
 
 def buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
@@ -38,10 +40,7 @@ def buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
     if sizes.numel() * largest**2 <= 4 * int(sizes.square().sum()):
         yield torch.arange(len(sizes), device=sizes.device), largest
         return
-    octave = sizes.double().log2().floor()
-    for value in octave.unique():
-        rows = (octave == value).nonzero().flatten()
-        yield rows, int(sizes[rows].max())
+    yield from octaves(sizes)
 
 
 def starts(sizes: Tensor) -> Tensor:
@@ -119,6 +118,49 @@ def by_group(values: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
     order = torch.argsort(values.detach(), descending=True, stable=True)
     order = order[torch.argsort(group[order], stable=True)]
     return order, torch.unique_consecutive(group[order], return_counts=True)[1]
+
+
+def octaves(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """
+    Group rows whose sizes differ by less than a factor of two.
+
+    Padding each row to the largest one of its group at most doubles the number of entries.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor, shape = (n,), int64
+        Number of entries of each row, at least 1.
+
+    Yields
+    ------
+    rows : torch.Tensor, shape = (m,), int64
+        Rows of a group.
+    largest : int
+        The largest of their sizes.
+    """
+    octave = sizes.double().log2().floor()
+    for value in octave.unique():
+        rows = (octave == value).nonzero().squeeze(1)
+        yield rows, int(sizes[rows].max())
+
+
+def put(index: Tensor, values: Tensor) -> Tensor:
+    """
+    Put values into another order.
+
+    Parameters
+    ----------
+    index : torch.Tensor, shape = (n,), int64
+        Where each value goes, a permutation.
+    values : torch.Tensor, shape = (n, ...)
+        The values.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n, ...)
+        Value j at position ``index[j]``.
+    """
+    return values.index_select(0, torch.argsort(index))
 
 
 def take(sizes: Tensor, index: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Estimators: how a cell is accepted, each with its gradient. `ESTIMATORS` is open."""
 
 from topox_difflift.estimators.base import Acceptance, Estimator
+from topox_difflift.estimators.entmax import Entmax
 from topox_difflift.estimators.exact_k import ExactK
 from topox_difflift.estimators.gumbel import GumbelSigmoid
 from topox_difflift.estimators.score_function import (
@@ -14,6 +15,7 @@ from topox_difflift.estimators.threshold import Threshold
 __all__ = [
     "ESTIMATORS",
     "Acceptance",
+    "Entmax",
     "Estimator",
     "ExactK",
     "GumbelSigmoid",
@@ -31,4 +33,5 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "threshold": Threshold,
     "exact_k": ExactK,
     "score_function": ScoreFunction,
+    "entmax": Entmax,
 }

@@ -102,9 +102,8 @@ class ExactK(Estimator):
             Marginals and draws.
         """
         order, sizes = ragged.by_group(logits, group)
-        back = torch.argsort(order)
         prob, accepted = self._decide(logits[order], sizes, generator)
-        return Acceptance(prob[back], accepted[back])
+        return Acceptance(ragged.put(order, prob), ragged.put(order, accepted))
 
     def _decide(
         self, logits: Tensor, sizes: Tensor, generator: torch.Generator | None
@@ -133,7 +132,7 @@ class _Level(NamedTuple):
         """Put what belongs to children into their order."""
         pairs = self.left[self.paired]
         index = torch.cat([pairs, pairs + 1, self.left[~self.paired]])
-        return _put(index, torch.cat([of_left, of_right, of_single]))
+        return ragged.put(index, torch.cat([of_left, of_right, of_single]))
 
 
 class _Tree(NamedTuple):
@@ -211,7 +210,7 @@ def _multiply(powers: Tensor, left: Tensor, paired: Tensor, k: int) -> tuple[Ten
     terms = powers[pairs].unsqueeze(1) + right[:, _rest(n_counts, n_left, left.device)]
     single = torch.nn.functional.pad(powers[left[~paired]], (0, n_counts - n_left), value=_NEVER)
     index = torch.cat([paired.nonzero(), (~paired).nonzero()]).squeeze(1)
-    return _put(index, torch.cat([terms.logsumexp(-1), single])), terms.softmax(-1)
+    return ragged.put(index, torch.cat([terms.logsumexp(-1), single])), terms.softmax(-1)
 
 
 def _rest(n_counts: int, n_left: int, device: torch.device) -> Tensor:
@@ -219,8 +218,3 @@ def _rest(n_counts: int, n_left: int, device: torch.device) -> Tensor:
     counts, i = torch.arange(n_counts, device=device), torch.arange(n_left, device=device)
     rest = counts.unsqueeze(1) - i
     return torch.where((rest >= 0) & (rest < n_left), rest, n_left)
-
-
-def _put(index: Tensor, rows: Tensor) -> Tensor:
-    """Put row j to position index[j], a permutation."""
-    return rows.index_select(0, torch.argsort(index))
