@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -173,7 +173,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 self.sizes[str(rank)] = NeighborhoodSize(width, hidden_channels, k_min, k_max)
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
-        self._terms: dict[str, Tensor] = {}
+        self._proposals: tuple[_Proposal, ...] = ()
 
     def _checked_rank(self, max_rank: int | None) -> int:
         if max_rank is None:
@@ -235,18 +235,18 @@ class DiffLift(torch.nn.Module, BaseTransform):
         data = as_data(data)
         graph = check_graph(data)
         z = self._embed(graph)
-        skeleton, terms = Skeleton(graph), []
+        skeleton, proposals = Skeleton(graph), []
         for rank in range(1, self.max_rank + 1):
-            skeleton, found = self._add_rank(skeleton, rank, z)
-            terms.append(found)
-        self._terms = _merge(terms, graph.x)
+            skeleton, proposal = self._add_rank(skeleton, rank, z)
+            proposals.append(proposal)
+        self._proposals = tuple(proposals)
         lifted = LiftedComplex.from_ranks(
             data,
             graph.x,
             graph.batch,
             skeleton.ranks,
             self.domain.topology,
-            candidates=[term["proposed"] for term in terms],
+            candidates=[proposal.counts for proposal in proposals],
         )
         for name in self.neighborhoods:
             lifted[name]
@@ -302,9 +302,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             generator=self.generator,
         )
 
-    def _add_rank(
-        self, skeleton: Skeleton, rank: int, z: Tensor
-    ) -> tuple[Skeleton, dict[str, Tensor]]:
+    def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
         logits = self.scorers[str(rank)](z, candidates)
@@ -319,14 +317,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if self.rescue:
             preference = _preference(logits, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
-        terms = {
-            **_regularization(logits, candidates.inclusion, nearest, graph.num_graphs),
-            "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
-        }
+        counts = torch.bincount(candidates.batch[included], minlength=graph.num_graphs)
+        sizes = None if nearest is None else nearest.prob
+        proposal = _Proposal(logits, candidates.inclusion, sizes, counts)
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
-        return self.domain.attach(skeleton, rank, candidates, acceptance), terms
+        return self.domain.attach(skeleton, rank, candidates, acceptance), proposal
 
     @property
     def _keeps(self) -> bool:
@@ -349,13 +346,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
         RuntimeError
             If there was no forward pass yet.
         """
-        if not self._terms:
+        if not self._proposals:
             raise RuntimeError("Expected a forward pass before regularization() (got none)")
-        return dict(self._terms)
+        return _regularization(self._proposals)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
-        return {**self.__dict__, "_terms": {}}
+        return {**self.__dict__, "_proposals": ()}
 
     def __repr__(self) -> str:
         """Show what was chosen."""
@@ -419,26 +416,28 @@ def _rescue(
     return replace(acceptance, accepted=rescued)
 
 
-def _regularization(
-    logits: Tensor, inclusion: Tensor | None, nearest: Nearest | None, num_graphs: int
-) -> dict[str, Tensor]:
-    prob, softplus = torch.sigmoid(logits), torch.nn.functional.softplus
-    terms = {
-        "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
-        # From the logits: p log p has an infinite derivative where p has saturated.
-        "entropy": prob * softplus(-logits) + (1 - prob) * softplus(logits),
-    }
-    if nearest is not None:
-        terms["expected_size"] = nearest.prob.sum(-1).mean()
-    return terms
+class _Proposal(NamedTuple):
+    """The candidates of one rank: logits, inclusion, P(k_v > j), and their number per graph."""
+
+    logits: Tensor
+    inclusion: Tensor | None
+    sizes: Tensor | None
+    counts: Tensor
 
 
-def _merge(terms: list[dict[str, Tensor]], like: Tensor) -> dict[str, Tensor]:
+def _regularization(proposals: tuple[_Proposal, ...]) -> dict[str, Tensor]:
     """Add up the ranks; the entropy is the mean over all candidates."""
-    entropy = torch.cat([term["entropy"] for term in terms])
-    sizes = [term["expected_size"] for term in terms if "expected_size" in term]
+    softplus, entropies, cells, sizes = torch.nn.functional.softplus, [], [], []
+    for logits, inclusion, size, counts in proposals:
+        prob = torch.sigmoid(logits)
+        # From the logits: p log p has an infinite derivative where p has saturated.
+        entropies.append(prob * softplus(-logits) + (1 - prob) * softplus(logits))
+        cells.append((prob if inclusion is None else prob * inclusion).sum() / len(counts))
+        if size is not None:
+            sizes.append(size.sum(-1).mean())
+    entropy = torch.cat(entropies)
     return {
-        "expected_size": torch.stack(sizes).mean() if sizes else like.new_zeros(()),
-        "expected_cells": torch.stack([term["expected_cells"] for term in terms]).sum(),
+        "expected_size": torch.stack(sizes).mean() if sizes else entropy.new_zeros(()),
+        "expected_cells": torch.stack(cells).sum(),
         "entropy": entropy.sum() / max(len(entropy), 1),
     }
