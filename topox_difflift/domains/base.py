@@ -12,8 +12,8 @@ from torch import Tensor
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
-from topox_difflift.cycles import edge_ids
 from topox_difflift.estimators import Acceptance
+from topox_difflift.neighbors import pairs
 from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
 if TYPE_CHECKING:
@@ -420,19 +420,11 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     CandidateCells
         The pairs, in lexicographic order.
     """
-    n = len(graph.x)
-    node, column = nearest.listed.nonzero(as_tuple=True)
-    other = nearest.index[node, column]
-    key = torch.minimum(node, other) * n + torch.maximum(node, other)
-    order = stable_order(key)
-    pair, count = torch.unique_consecutive(key.index_select(0, order), return_counts=True)
-    u, v = pair // n, pair % n
-    new = edge_ids(u, v, graph.edges, n) < 0
-    u, v, mutual, position = u[new], v[new], count[new] == 2, ragged.starts(count)[new]
-    first = order[position]
-    second = order[position + mutual.long()]  # the same again unless both ends list the pair
-    taken, prob = nearest.taken[node, column], nearest.prob[node, column]
-    either = prob[first] + mutual * (1 - prob[first]) * prob[second]
+    u, v, first, second = pairs(nearest.index, nearest.listed, graph.edges)
+    prob, taken = nearest.prob.reshape(-1), nearest.taken.reshape(-1)
+    one, other = prob.index_select(0, first), prob.index_select(0, second)
+    mutual = first != second
+    either = one + mutual * (1 - one) * other
     included = (taken[first] | taken[second]).to(prob.dtype)
     return CandidateCells(
         torch.stack([u, v], dim=1).reshape(-1),
