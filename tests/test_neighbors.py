@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from topox_difflift import compiled, neighbors
-from topox_difflift.neighbors import knn, squared_distances
+from topox_difflift.neighbors import knn, pairs, squared_distances
 from topox_difflift.ragged import buckets
 
 if TYPE_CHECKING:
@@ -352,6 +352,7 @@ def test_squared_distances_and_their_gradient(dtype: torch.dtype, n_pairs: int) 
     torch.testing.assert_close(slope, torch.autograd.grad(expected @ weight, z)[0])
 
 
+@pytest.mark.laws
 def test_gradient_of_squared_distances() -> None:
     z = generic(5, 3).requires_grad_()
     source, target = torch.tensor([0, 1, 1, 4, 2, 3]), torch.tensor([1, 0, 1, 2, 4, 0])
@@ -369,3 +370,29 @@ def test_distances_of_neighbours_have_a_gradient() -> None:
     squared_distances(z, source, neighbour.flatten()).sum().backward()
     assert z.grad is not None
     assert bool((z.grad.abs().sum(1) > 0).all())
+
+
+@pytest.mark.laws
+@SETTINGS
+@given(
+    n_nodes=st.integers(1, 9),
+    k=st.integers(1, 5),
+    edge_share=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_pairs_against_a_loop(n_nodes: int, k: int, edge_share: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.rand(n_nodes, n_nodes, generator=generator).argsort(1)
+    index = torch.stack([row[row != node][:k] for node, row in enumerate(order)])
+    listed = torch.rand(index.shape, generator=generator) < 0.6
+    upper = torch.rand(n_nodes, n_nodes, generator=generator).triu(1) > 1 - edge_share
+    edges = upper.nonzero().t()
+    entries: dict[tuple[int, int], list[int]] = {}
+    for entry in listed.flatten().nonzero().flatten().tolist():
+        node, other = entry // index.size(1), int(index.flatten()[entry])
+        if not upper[min(node, other), max(node, other)]:
+            entries.setdefault((min(node, other), max(node, other)), []).append(entry)
+    expected = [(*pair, e[0], e[-1]) for pair, e in sorted(entries.items())]
+    found = torch.stack(pairs(index, listed, edges), dim=1)
+    assert found.dtype == torch.int64
+    assert [tuple(row) for row in found.tolist()] == expected

@@ -1,8 +1,8 @@
 """
-Neighbours within small graphs as compiled loops; imported only when numba is installed.
+Neighbours, their pairs and distances as compiled loops; imported only when numba is installed.
 
-Same tolerance and same order as the tensor operations, hence the same neighbours (see
-`neighbors.knn`). Distances are taken from the differences of embeddings, one row at a time.
+Same tolerance and same order as the tensor operations, hence the same results (see
+`neighbors`). Distances are taken from the differences of embeddings, one row at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from topox_difflift._numba import compiled
 
-__all__ = ["nearest_others"]
+__all__ = ["distances", "distances_backward", "nearest_others", "pairs"]
 
 Array = np.ndarray
 
@@ -140,3 +140,120 @@ def _sort(columns: Array) -> None:
             columns[place] = columns[place - 1]
             place -= 1
         columns[place] = column
+
+
+@compiled
+def pairs(index: Array, listed: Array, u: Array, v: Array) -> tuple[Array, Array, Array, Array]:
+    """
+    List the pairs of a node and a neighbour once, in lexicographic order, without the edges.
+
+    Parameters
+    ----------
+    index : numpy.ndarray, shape = (n_nodes, k), int64
+        Neighbours of each node.
+    listed : numpy.ndarray, shape = (n_nodes, k), bool
+        Which of them count.
+    u, v : numpy.ndarray, shape = (n_edges,), int64
+        Edges, u < v, in lexicographic order.
+
+    Returns
+    -------
+    smaller, larger : numpy.ndarray, shape = (n_pairs,), int64
+        The pairs.
+    first, second : numpy.ndarray, shape = (n_pairs,), int64
+        Entry of `index` in which one end lists the other, and the last such entry.
+    """
+    n_nodes, k = index.shape
+    ends = np.empty((n_nodes * k, 2), np.int64)
+    entries, count = np.empty(n_nodes * k, np.int64), 0
+    for node in range(n_nodes):
+        for column in range(k):
+            if listed[node, column]:
+                entry, other = node * k + column, index[node, column]
+                ends[entry, 0], ends[entry, 1] = min(node, other), max(node, other)
+                entries[count] = entry
+                count += 1
+    entries = _sort_by(ends[:, 0], _sort_by(ends[:, 1], entries[:count], n_nodes), n_nodes)
+    smaller, larger = np.empty(count, np.int64), np.empty(count, np.int64)
+    first, second = np.empty(count, np.int64), np.empty(count, np.int64)
+    found, edge = 0, 0
+    for entry in entries:
+        a, b = ends[entry]
+        if found > 0 and smaller[found - 1] == a and larger[found - 1] == b:
+            second[found - 1] = entry
+            continue
+        while edge < len(u) and (u[edge] < a or (u[edge] == a and v[edge] < b)):
+            edge += 1
+        if edge < len(u) and u[edge] == a and v[edge] == b:
+            continue
+        smaller[found], larger[found], first[found], second[found] = a, b, entry, entry
+        found += 1
+    return smaller[:found], larger[:found], first[:found], second[:found]
+
+
+@compiled
+def _sort_by(keys: Array, entries: Array, n_keys: int) -> Array:
+    """Sort entries by their key, which is below `n_keys`; equal ones keep their order."""
+    place = np.zeros(n_keys + 1, np.int64)
+    for entry in entries:
+        place[keys[entry] + 1] += 1
+    for key in range(n_keys):
+        place[key + 1] += place[key]
+    out = np.empty_like(entries)
+    for entry in entries:
+        out[place[keys[entry]]] = entry
+        place[keys[entry]] += 1
+    return out
+
+
+@compiled
+def distances(z: Array, source: Array, target: Array) -> Array:
+    """
+    Squared distances of pairs of nodes.
+
+    Parameters
+    ----------
+    z : numpy.ndarray, shape = (n_nodes, channels)
+        Embeddings.
+    source, target : numpy.ndarray, shape = (n_pairs,), int64
+        The pairs.
+
+    Returns
+    -------
+    numpy.ndarray, shape = (n_pairs,)
+        Squared distances.
+    """
+    out = np.empty(len(source), z.dtype)
+    for pair in range(len(source)):
+        s, t, square = source[pair], target[pair], z.dtype.type(0)
+        for c in range(z.shape[1]):
+            square += (z[s, c] - z[t, c]) ** 2
+        out[pair] = square
+    return out
+
+
+@compiled
+def distances_backward(grad: Array, z: Array, source: Array, target: Array) -> Array:
+    """
+    Gradient of `distances`.
+
+    Parameters
+    ----------
+    grad : numpy.ndarray, shape = (n_pairs,)
+        Gradient of the squared distances.
+    z, source, target : numpy.ndarray
+        The arguments.
+
+    Returns
+    -------
+    numpy.ndarray, shape = (n_nodes, channels)
+        Gradient of the embeddings.
+    """
+    by_z = np.zeros_like(z)
+    for pair in range(len(source)):
+        s, t, slope = source[pair], target[pair], grad[pair] + grad[pair]
+        for c in range(z.shape[1]):
+            by_difference = slope * (z[s, c] - z[t, c])
+            by_z[s, c] += by_difference
+            by_z[t, c] -= by_difference
+    return by_z

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -175,8 +175,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 self.sizes[str(rank)] = self.domain.rule(width, hidden_channels, k_min, k_max)
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
-        self._terms: dict[str, Tensor] = {}
-        self._log_prob: Tensor | None = None
+        self._proposals: tuple[_Proposal, ...] = ()
 
     def _checked_rank(self, max_rank: int | None) -> int:
         if max_rank is None:
@@ -238,20 +237,18 @@ class DiffLift(torch.nn.Module, BaseTransform):
         data = as_data(data)
         graph = check_graph(data)
         z = self._embed(graph)
-        skeleton, terms = Skeleton(graph), []
+        skeleton, proposals = Skeleton(graph), []
         for rank in range(1, self.max_rank + 1):
-            skeleton, found = self._add_rank(skeleton, rank, z)
-            terms.append(found)
-        self._terms = _merge(terms, graph.x)
-        drawn = [term["log_prob"] for term in terms if "log_prob" in term]
-        self._log_prob = torch.stack(drawn).sum(0) if drawn else None
+            skeleton, proposal = self._add_rank(skeleton, rank, z)
+            proposals.append(proposal)
+        self._proposals = tuple(proposals)
         lifted = LiftedComplex.from_ranks(
             data,
             graph.x,
             graph.batch,
             skeleton.ranks,
             self.domain.topology,
-            candidates=[term["proposed"] for term in terms],
+            candidates=[proposal.counts for proposal in proposals],
         )
         for name in self.neighborhoods:
             lifted[name]
@@ -308,9 +305,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             generator=self.generator,
         )
 
-    def _add_rank(
-        self, skeleton: Skeleton, rank: int, z: Tensor
-    ) -> tuple[Skeleton, dict[str, Tensor]]:
+    def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
         score = self._score(rank, z, candidates)
@@ -326,21 +321,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if self.rescue:
             preference = _preference(score, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
-        terms = {
-            **_regularization(acceptance.prob, candidates.inclusion, graph.num_graphs),
-            "proposed": torch.bincount(candidates.batch[included], minlength=graph.num_graphs),
-        }
-        if nearest is not None:
-            rule = cast("NeighborhoodRule", self.sizes[str(rank)])
-            terms["expected_size"] = rule.expected_size(nearest)
-        if acceptance.log_prob is not None:
-            zeros = graph.x.new_zeros(graph.num_graphs)
-            drawn = acceptance.log_prob * included
-            terms["log_prob"] = zeros.index_add(0, candidates.batch, drawn.to(zeros.dtype))
+        counts = torch.bincount(candidates.batch[included], minlength=graph.num_graphs)
+        rule = None if nearest is None else cast("NeighborhoodRule", self.sizes[str(rank)])
+        proposal = _Proposal(acceptance, candidates, nearest, rule, counts)
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
-        return self.domain.attach(skeleton, rank, candidates, acceptance), terms
+        return self.domain.attach(skeleton, rank, candidates, acceptance), proposal
 
     def _score(self, rank: int, z: Tensor, candidates: CandidateCells) -> Tensor:
         """Compute acceptance logits, or take the probabilities where the domain decides."""
@@ -371,9 +358,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
         RuntimeError
             If there was no forward pass yet.
         """
-        if not self._terms:
+        if not self._proposals:
             raise RuntimeError("Expected a forward pass before regularization() (got none)")
-        return dict(self._terms)
+        return _regularization(self._proposals)
 
     def log_prob(self) -> Tensor:
         """
@@ -394,17 +381,19 @@ class DiffLift(torch.nn.Module, BaseTransform):
             If the last forward pass drew nothing, or with an estimator without
             log-probabilities.
         """
-        if self._log_prob is None:
+        drawn = [proposal.log_prob() for proposal in self._proposals]
+        by_rank = [of_rank for of_rank in drawn if of_rank is not None]
+        if not by_rank:
             raise RuntimeError(
                 "Expected a forward pass in training mode with an estimator that has "
                 "log-probabilities, such as 'score_function', before log_prob() "
                 f"(got {self.estimator!r}, training={self.training})"
             )
-        return self._log_prob
+        return torch.stack(by_rank).sum(0)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
-        return {**self.__dict__, "_terms": {}, "_log_prob": None}
+        return {**self.__dict__, "_proposals": ()}
 
     def __repr__(self) -> str:
         """Show what was chosen."""
@@ -465,11 +454,22 @@ def _rescue(
     return replace(acceptance, accepted=rescued)
 
 
-def _regularization(prob: Tensor, inclusion: Tensor | None, num_graphs: int) -> dict[str, Tensor]:
-    return {
-        "expected_cells": (prob if inclusion is None else prob * inclusion).sum() / num_graphs,
-        "entropy": _entropy(prob),
-    }
+class _Proposal(NamedTuple):
+    """The candidates of one rank, what became of them, and their number per graph."""
+
+    acceptance: Acceptance
+    candidates: CandidateCells
+    nearest: Nearest | None
+    rule: NeighborhoodRule | None
+    counts: Tensor
+
+    def log_prob(self) -> Tensor | None:
+        """Log-probability of what was drawn, of each graph."""
+        drawn = self.acceptance.log_prob
+        if drawn is None:
+            return None
+        drawn = drawn * self.candidates.included()
+        return drawn.new_zeros(len(self.counts)).index_add(0, self.candidates.batch, drawn)
 
 
 def _entropy(prob: Tensor) -> Tensor:
@@ -480,12 +480,18 @@ def _entropy(prob: Tensor) -> Tensor:
     return torch.where(open_, entropy, 0)
 
 
-def _merge(terms: list[dict[str, Tensor]], like: Tensor) -> dict[str, Tensor]:
+def _regularization(proposals: tuple[_Proposal, ...]) -> dict[str, Tensor]:
     """Add up the ranks; the entropy is the mean over all candidates."""
-    entropy = torch.cat([term["entropy"] for term in terms])
-    sizes = [term["expected_size"] for term in terms if "expected_size" in term]
+    entropies, cells, sizes = [], [], []
+    for acceptance, candidates, nearest, rule, counts in proposals:
+        prob, inclusion = acceptance.prob, candidates.inclusion
+        entropies.append(_entropy(prob))
+        cells.append((prob if inclusion is None else prob * inclusion).sum() / len(counts))
+        if nearest is not None and rule is not None:
+            sizes.append(rule.expected_size(nearest))
+    entropy = torch.cat(entropies)
     return {
-        "expected_size": torch.stack(sizes).mean() if sizes else like.new_zeros(()),
-        "expected_cells": torch.stack([term["expected_cells"] for term in terms]).sum(),
+        "expected_size": torch.stack(sizes).mean() if sizes else entropy.new_zeros(()),
+        "expected_cells": torch.stack(cells).sum(),
         "entropy": entropy.sum() / max(len(entropy), 1),
     }

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from topox_difflift import ragged
-from topox_difflift.compiled import arrays, usable
-from topox_difflift.sparse import Segments
+from topox_difflift.cliques import edge_ids
+from topox_difflift.compiled import arrays, numba_installed, usable
+from topox_difflift.sparse import Segments, stable_order
 
-__all__ = ["knn", "squared_distances"]
+__all__ = ["knn", "pairs", "squared_distances"]
 
 # What noise may do to an embedding, relative to its norm: a few units in the last place, since
 # the same graph comes out of a matrix product of another shape with other roundings.
@@ -127,8 +128,67 @@ def squared_distances(z: Tensor, source: Tensor, target: Tensor) -> Tensor:
     _check_matrix(z)
     for name, value in (("source", source), ("target", target)):
         _check_index(name, value, source.numel(), "'source'")
-    distances: Tensor = _SquaredDistances.apply(z, source, target)
-    return distances
+    distances = _CompiledDistances if usable(z) else _SquaredDistances
+    found: Tensor = distances.apply(z, source, target)
+    return found
+
+
+def pairs(index: Tensor, listed: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """
+    List each pair of a node and one of its neighbours once, unless it is an edge.
+
+    Parameters
+    ----------
+    index : torch.Tensor, shape = (n_nodes, k), int64
+        Neighbours of each node, never itself, none twice.
+    listed : torch.Tensor, shape = (n_nodes, k), bool
+        Which of them count.
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, in lexicographic order.
+
+    Returns
+    -------
+    u, v : torch.Tensor, shape = (n_pairs,), int64
+        The pairs, u < v, in lexicographic order.
+    first, second : torch.Tensor, shape = (n_pairs,), int64
+        Positions in the flat `index` where an end lists the other; the same one twice,
+        unless both do.
+    """
+    if edges.device.type == "cpu" and numba_installed():
+        from topox_difflift import _neighbors_numba
+
+        found = _neighbors_numba.pairs(*arrays(index, listed, *edges))
+        u, v, first, second = map(torch.from_numpy, found)
+        return u, v, first, second
+    n_nodes, k = index.shape
+    entry = listed.flatten().nonzero().squeeze(1)
+    node, other = entry // k, index.flatten()[entry]
+    key = torch.minimum(node, other) * n_nodes + torch.maximum(node, other)
+    order = stable_order(key)
+    pair, count = torch.unique_consecutive(key[order], return_counts=True)
+    u, v, last = pair // n_nodes, pair % n_nodes, count.cumsum(0) - 1
+    new = edge_ids(u, v, edges, n_nodes) < 0
+    first, second = entry[order[(last - count + 1)[new]]], entry[order[last[new]]]
+    return u[new], v[new], first, second
+
+
+class _CompiledDistances(torch.autograd.Function):
+    """Squared distances of pairs, by loops that store no differences."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        from topox_difflift._neighbors_numba import distances
+
+        ctx.save_for_backward(z, source, target)
+        return torch.from_numpy(distances(*arrays(z, source, target)))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        from topox_difflift._neighbors_numba import distances_backward
+
+        found = distances_backward(*arrays(*grads, *ctx.saved_tensors))
+        return torch.from_numpy(found), None, None
 
 
 class _SquaredDistances(torch.autograd.Function):

@@ -12,8 +12,8 @@ from torch import Tensor
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
-from topox_difflift.cycles import edge_ids
 from topox_difflift.estimators import Acceptance
+from topox_difflift.neighbors import pairs
 from topox_difflift.proximity import NeighborhoodRule, NeighborhoodSize
 from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
@@ -457,8 +457,8 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     CandidateCells
         The pairs, in lexicographic order.
     """
-    pairs, included, either = _pairs(graph, nearest)
-    return replace(pairs, inclusion=straight_through(included, either))
+    cells, included, either = _pairs(graph, nearest)
+    return replace(cells, inclusion=straight_through(included, either))
 
 
 def chosen_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
@@ -477,30 +477,22 @@ def chosen_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     CandidateCells
         The pairs, in lexicographic order.
     """
-    pairs, _, either = _pairs(graph, nearest)
-    return replace(pairs, prob=either)
+    cells, _, either = _pairs(graph, nearest)
+    return replace(cells, prob=either)
 
 
 def _pairs(graph: Graph, nearest: Nearest) -> tuple[CandidateCells, Tensor, Tensor]:
     """Pairs, whether an end takes the other, and the probability that one does."""
-    n = len(graph.x)
-    node, column = nearest.listed.nonzero(as_tuple=True)
-    other = nearest.index[node, column]
-    key = torch.minimum(node, other) * n + torch.maximum(node, other)
-    order = stable_order(key)
-    pair, count = torch.unique_consecutive(key.index_select(0, order), return_counts=True)
-    u, v = pair // n, pair % n
-    new = edge_ids(u, v, graph.edges, n) < 0
-    u, v, mutual, position = u[new], v[new], count[new] == 2, ragged.starts(count)[new]
-    first = order[position]
-    second = order[position + mutual.long()]  # the same again unless both ends list the pair
-    taken, prob = nearest.taken[node, column], nearest.prob[node, column]
-    either = prob[first] + mutual * (1 - prob[first]) * prob[second]
+    u, v, first, second = pairs(nearest.index, nearest.listed, graph.edges)
+    prob, taken = nearest.prob.reshape(-1), nearest.taken.reshape(-1)
+    one, other = prob.index_select(0, first), prob.index_select(0, second)
+    mutual = first != second
+    either = one + mutual * (1 - one) * other
     included = (taken[first] | taken[second]).to(prob.dtype)
     vertices = torch.stack([u, v], dim=1).reshape(-1)
     weight = nearest.weight(u, v).repeat_interleave(2)
-    pairs = CandidateCells(vertices, torch.full_like(u, 2), graph.batch[u], weight)
-    return pairs, included, either
+    cells = CandidateCells(vertices, torch.full_like(u, 2), graph.batch[u], weight)
+    return cells, included, either
 
 
 def edge_boundary(cells: CandidateCells) -> Boundary:
