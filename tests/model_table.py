@@ -185,10 +185,28 @@ def sees_absent(adapter: Adapter, domain: str) -> bool:
     except (FloatingPointError, AssertionError, RuntimeError):
         return False
     for r, h in kept.items():
+        if r > 0:
+            assert not h[lifted[f"mask_{r}"] == 0].any(), "a rejected cell has features"
         rows = torch.ones(len(h), dtype=torch.bool) if r == 0 else lifted[f"mask_{r}"] != 0
         if not torch.allclose(h[rows], alone[r], rtol=1e-8, atol=1e-8):
             return False
     return True
+
+
+def gates_itself(adapter: Adapter, domain: str) -> bool:
+    """Whether features of kept rejected cells come out as 0."""
+    rank = ranks_of(adapter)
+    lifted = lifting(domain, rank).double()(zoo(torch.float64)["batch"])
+    torch.manual_seed(0)
+    tnn = adapter.build(CHANNELS, HIDDEN, N_LAYERS).double().eval()
+    with LinearProducts(lifted.x_0):
+        try:
+            out = adapter.call(tnn, lifted)
+        except (AssertionError, RuntimeError):  # it cannot be given rejected cells
+            return adapter.gated
+    out = out if isinstance(out, dict) else dict(enumerate(out))
+    above = [h[lifted[f"mask_{r}"] == 0] for r, h in out.items() if r > 0]
+    return bool(above) and not any(bool((h != 0).any()) for h in above)
 
 
 def independent(adapter: Adapter, domain: str) -> bool:

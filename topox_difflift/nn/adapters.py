@@ -79,6 +79,8 @@ class Adapter:
         Whether a rejected cell that was kept, with mask 0, is to the network as if it were
         absent; ``tnn -> bool`` where that depends on its settings. Where not, rejected cells
         are dropped before.
+    gated : bool
+        Whether features of a cell with mask 0 come out as 0, so that they need no gate.
     autocast : bool
         Whether it runs in reduced precision; where not, autocast is off within it.
     matrices : str
@@ -96,6 +98,7 @@ class Adapter:
     max_rank: int | Callable[[Any], int] = 1
     learns: tuple[int, ...] | None = None
     kept: bool | Callable[[Any], bool] = False
+    gated: bool = False
     autocast: bool = True
     matrices: str = ""
     why: str = ""
@@ -194,8 +197,11 @@ class Adapter:
                 "learning rate, normalise the input, or look for a division by the size of an "
                 "empty neighbourhood"
             )
+        if rank == 0 or self.gated:
+            # A second gate would double the gradient of the first, and at 0 take it away.
+            return h
         # Even a rejected cell may have features of its own, from a bias for instance.
-        return h if rank == 0 else h * lifted[f"mask_{rank}"].unsqueeze(-1)
+        return h * lifted[f"mask_{rank}"].unsqueeze(-1)
 
 
 def _registered(model: str) -> Adapter:

@@ -101,6 +101,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        gated=True,
         matrices="A_0, B_2^T",
         why="relu after B_2^T: a rejected 2-cell has no gradient",
     ),

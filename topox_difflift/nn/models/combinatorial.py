@@ -52,6 +52,7 @@ TNNS = {
         build=_build_hmc,
         domains=COMPLEXES,
         max_rank=2,
+        gated=True,
         matrices="A_0, A_1, coA_2, B_1, B_2",
         why="its softmax counts a rejected cell as a neighbour",
     ),
@@ -62,6 +63,7 @@ TNNS = {
         build=_build_gccn,
         max_rank=lambda tnn: tnn.max_rank,
         kept=True,
+        gated=True,
         matrices="those of its neighborhoods",
     ),
 }

@@ -112,6 +112,7 @@ TNNS = {
         build=_builder("unigcn"),
         domains=("hypergraph",),
         kept=lambda tnn: not any(layer.conv_level1_0_to_1.aggr_norm for layer in tnn.layers),
+        gated=True,
         matrices="H",
     ),
     "unigcnii": Adapter(
@@ -120,6 +121,7 @@ TNNS = {
         channels=_both(lambda layer: layer.linear.out_features),
         build=_builder("unigcnii"),
         domains=("hypergraph",),
+        gated=True,
         matrices="H with self-loops",
         why="divides by the degrees of hyperedges",
     ),
@@ -130,6 +132,7 @@ TNNS = {
         build=_builder("unigin"),
         domains=("hypergraph",),
         kept=True,
+        gated=True,
         matrices="H",
     ),
     "unisage": Adapter(
@@ -139,6 +142,7 @@ TNNS = {
         build=_builder("unisage"),
         domains=("hypergraph",),
         kept=lambda tnn: all(layer.e_aggr == "sum" for layer in tnn.layers),
+        gated=True,
         matrices="H",
     ),
     "hypergat": Adapter(
@@ -148,6 +152,7 @@ TNNS = {
         build=_builder("hypergat"),
         domains=("hypergraph",),
         kept=True,
+        gated=True,
         matrices="H",
         why="relu on hyperedges: a rejected one has no gradient",
     ),

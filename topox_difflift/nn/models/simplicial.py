@@ -205,6 +205,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        gated=True,
         matrices="normalised L_0, L_1, L_2",
     ),
     "sccn": Adapter(
@@ -280,6 +281,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        gated=True,
         matrices="B_1, B_2",
         why="reads gates squared: a rejected cell has no gradient",
     ),
@@ -291,6 +293,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        gated=True,
         matrices="L_down,1, L_down,2, B_1^T, B_2^T",
         why="adds up all cells of a batch, across graphs",
     ),
