@@ -201,6 +201,7 @@ REFUSED = [
     (["--lr", "0"], "'lr' to be positive"),
     (["--lr", "nan"], "'lr' to be positive"),
     (["--seed", "-1"], "'seed'"),
+    (["--fold", "10"], "'fold' to be from 0 to 9"),
     (["--max-epochs", "many"], "valid integer"),
     (["--epochs", "3"], "No such option"),
     (["--tnn", "hypersage"], "a network that a lifting can learn through"),

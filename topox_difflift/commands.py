@@ -102,6 +102,10 @@ def train(  # numpydoc ignore=PR01
     seed: Annotated[
         int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
     ] = 0,
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Round of a ten-fold cross-validation, 0 to 9. [default: one split]"),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),

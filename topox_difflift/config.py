@@ -64,6 +64,9 @@ class TrainingConfig:
         does not get off the ground at more.
     seed : int
         Seed of the split, the initialisation, the batches and the lifting.
+    fold : int, optional
+        Round of a ten-fold cross-validation, from 0 to 9; by default one split of 80, 10 and
+        10 %. The folds are the same for all rounds of a seed.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class TrainingConfig:
     max_epochs: int = 20
     lr: float | None = None
     seed: int = 0
+    fold: int | None = None
 
     def __post_init__(self) -> None:
         """Check the options and fill in those that follow from others."""
@@ -95,6 +99,8 @@ class TrainingConfig:
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)
+        if self.fold is not None and self.fold not in range(10):
+            raise ValueError(f"Expected 'fold' to be from 0 to 9 (got {self.fold})")
         if self.lr is None:
             object.__setattr__(self, "lr", _RATES.get(self.encoder, 0.003))
         elif not self.lr > 0:

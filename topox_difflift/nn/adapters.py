@@ -15,6 +15,7 @@ import torch
 import torch_geometric.utils
 from torch import Tensor
 
+from topox_difflift.checks import check_finite
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.products import LinearProducts
 
@@ -79,6 +80,9 @@ class Adapter:
         Whether a rejected cell that was kept, with mask 0, is to the network as if it were
         absent; ``tnn -> bool`` where that depends on its settings. Where not, rejected cells
         are dropped before.
+    activated : bool
+        Whether its features come out of an activation; where not, the readout applies one
+        before it pools them.
     gated : bool
         Whether features of a cell with mask 0 come out as 0, so that they need no gate.
     autocast : bool
@@ -98,6 +102,7 @@ class Adapter:
     max_rank: int | Callable[[Any], int] = 1
     learns: tuple[int, ...] | None = None
     kept: bool | Callable[[Any], bool] = False
+    activated: bool = False
     gated: bool = False
     autocast: bool = True
     matrices: str = ""
@@ -191,12 +196,7 @@ class Adapter:
                 f"Expected {self.name} to return features of shape ({expected}, channels) for "
                 f"the cells of rank {rank} (got {got}); an adapter returns one row for each cell"
             )
-        if not bool(torch.isfinite(h.detach()).all()):
-            raise FloatingPointError(
-                f"{self.name} gave cells of rank {rank} NaN or infinite features; lower the "
-                "learning rate, normalise the input, or look for a division by the size of an "
-                "empty neighbourhood"
-            )
+        check_finite(h, f"{self.name} at rank {rank}", "feature", "cell")
         if rank == 0 or self.gated:
             # A second gate would double the gradient of the first, and at 0 take it away.
             return h

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 from torch_geometric.nn import MLP
 
 from topox_difflift.checks import check_at_least, check_one_of
@@ -19,7 +20,7 @@ from topox_difflift.nn.models import TNNS
 from topox_difflift.nn.readouts import Pool, PropagateDown, pool_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from torch_geometric.data import Data
 
@@ -110,7 +111,7 @@ class TopologicalNetwork(torch.nn.Module):
         self.lift = _checked_lift(lift, self.adapter, self.known)
         self.tnn, self.level = tnn, level
         self.rank = _checked_cell_rank(rank, level)
-        self.readout = _checked_readout(readout, level, self.known.channels, hidden_channels)
+        self.readout = _checked_readout(readout, level, self.adapter, self.known, hidden_channels)
         self.head = MLP(
             [-1, hidden_channels, out_channels],
             norm="layer_norm",
@@ -312,7 +313,8 @@ def _checked_cell_rank(rank: int | None, level: str) -> int | None:
 def _checked_readout(
     readout: str | torch.nn.Module | None,
     level: str,
-    channels: Mapping[int, int] | None,
+    adapter: Adapter,
+    known: Known,
     hidden_channels: int,
 ) -> torch.nn.Module | None:
     if isinstance(readout, torch.nn.Module):
@@ -327,10 +329,10 @@ def _checked_readout(
     name = READOUTS[level][0] if readout is None else readout
     check_one_of("readout", name, READOUTS[level], f" with level={level!r}, or a module")
     if name != "propagate":
-        return Pool(channels, name)
-    if channels is None:
+        return Pool(known.channels, name, activation=None if adapter.activated else silu)
+    if known.channels is None:
         raise ValueError(
             "Expected an adapter that knows the widths of its features with readout='propagate' "
             "(got none); adapter=Adapter(call=..., channels=lambda tnn: {0: 32, 1: 32})"
         )
-    return PropagateDown(channels, hidden_channels)
+    return PropagateDown(known.channels, hidden_channels)

@@ -91,6 +91,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        activated=True,
         matrices="A_1, B_2, B_1^T",
     ),
     "ccxn": Adapter(
@@ -102,6 +103,7 @@ TNNS = {
         max_rank=2,
         kept=True,
         gated=True,
+        activated=True,
         matrices="A_0, B_2^T",
         why="relu after B_2^T: a rejected 2-cell has no gradient",
     ),
@@ -113,6 +115,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         learns=(1,),
+        activated=True,
         matrices="L_down,1, L_up,1 (A_0 with att_lift)",
         why="its attention reads the pattern of the matrices only, and it has no 2-cell features",
     ),

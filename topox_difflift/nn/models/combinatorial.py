@@ -53,6 +53,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         gated=True,
+        activated=True,
         matrices="A_0, A_1, coA_2, B_1, B_2",
         why="its softmax counts a rejected cell as a neighbour",
     ),

@@ -206,6 +206,7 @@ TNNS = {
         max_rank=2,
         kept=True,
         gated=True,
+        activated=True,
         matrices="normalised L_0, L_1, L_2",
     ),
     "sccn": Adapter(
@@ -218,6 +219,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=lambda tnn: tnn.layers[0].max_rank,
         kept=True,
+        activated=True,
         matrices="B_r, A_r + coA_r + 2 I",
     ),
     "sccnn": Adapter(
@@ -258,6 +260,7 @@ TNNS = {
         build=_build_hsn,
         domains=COMPLEXES,
         kept=True,
+        activated=True,
         matrices="B_1, A_0",
         why="reads ranks 0 and 1 only",
     ),
@@ -271,6 +274,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        activated=True,
         matrices="B_1, B_1^T, B_2, B_2^T, L_up,0, L_up,1, L_down,1, L_down,2",
     ),
     "scone": Adapter(
@@ -282,6 +286,7 @@ TNNS = {
         max_rank=2,
         kept=True,
         gated=True,
+        activated=True,
         matrices="B_1, B_2",
         why="reads gates squared: a rejected cell has no gradient",
     ),
@@ -294,6 +299,7 @@ TNNS = {
         max_rank=2,
         kept=True,
         gated=True,
+        activated=True,
         matrices="L_down,1, L_down,2, B_1^T, B_2^T",
         why="adds up all cells of a batch, across graphs",
     ),
