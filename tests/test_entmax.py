@@ -14,8 +14,8 @@ pytest.importorskip("entmax", reason='needs the extra "dcm"')
 
 from topox_difflift import DiffLift
 from topox_difflift.domains import DCM
+from topox_difflift.entmax import entmax
 from topox_difflift.estimators import Entmax
-from topox_difflift.estimators.entmax import entmax
 from topox_difflift.neighbors import knn
 from topox_difflift.proximity import EntmaxSupport, search
 from topox_difflift.testing import assert_same, check_batch, check_gradient, loss_of

@@ -12,7 +12,7 @@ from torch_geometric.nn import MLP
 
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
-from topox_difflift.estimators.entmax import entmax
+from topox_difflift.entmax import entmax
 from topox_difflift.neighbors import knn, squared_distances
 
 __all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "NeighborhoodSize"]
