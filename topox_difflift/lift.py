@@ -51,8 +51,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
 
     Parameters
     ----------
-    domain : {"hypergraph", "simplicial", "cell", "combinatorial"} or Domain, default="cell"
-        Where to lift to; an instance carries its own settings.
+    domain : {"hypergraph", "simplicial", "cell", "combinatorial", "dcm"} or Domain, optional
+        Where to lift to, by default "cell"; an instance carries its own settings.
     max_rank : int, optional
         Highest rank, by default 2, and 1 for a hypergraph.
     encoder : {"gin", "gps"} or torch.nn.Module, default="gin"
@@ -64,8 +64,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Width of the embedding and of the hidden layers.
     k_min, k_max : int, default=2, 5
         Bounds of the learned number of neighbours.
-    estimator : {"straight_through", "gumbel", "threshold"} or Estimator, optional
-        How cells are accepted, by default "straight_through".
+    estimator : str or Estimator, optional
+        How cells are accepted, by default "straight_through"; or "gumbel", "threshold",
+        "exact_k", "score_function", "entmax".
     rejected : {"keep", "drop"}, default="keep"
         While training, keep rejected cells as columns with mask 0, so that they receive
         gradient, or drop them. In `eval()` they are dropped.
@@ -350,8 +351,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
         -------
         dict of str to torch.Tensor
             Scalars: "expected_size", the mean over nodes of E[k_v]; "expected_cells", the
-            expected number of accepted candidates per graph; "entropy", the mean entropy of
-            the acceptances in nats.
+            expected number of accepted candidates per graph, or the sum of their
+            probabilities where nothing is random; "entropy", the mean entropy of the
+            acceptances in nats.
 
         Raises
         ------

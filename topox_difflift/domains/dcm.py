@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from topox_difflift.domains.base import Skeleton, chosen_pairs
 from topox_difflift.domains.cell import Cell
-from topox_difflift.estimators.entmax import check_alpha
+from topox_difflift.entmax import check_alpha
 from topox_difflift.proximity import EntmaxSupport, NeighborhoodRule
 
 if TYPE_CHECKING:

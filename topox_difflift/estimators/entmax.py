@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from topox_difflift import ragged
+from topox_difflift.entmax import check_alpha, entmax
 from topox_difflift.estimators.base import Acceptance, Estimator
 
-__all__ = ["Entmax", "check_alpha", "entmax"]
+__all__ = ["Entmax"]
 
 
 class Entmax(Estimator):
@@ -105,73 +105,3 @@ class Entmax(Estimator):
             index.append(place)
         found = ragged.put(torch.cat(index), torch.cat(prob))
         return Acceptance(found, found > 0)
-
-
-def check_alpha(alpha: float) -> float:
-    """
-    Check the exponent of entmax, and that the package is there.
-
-    Parameters
-    ----------
-    alpha : float
-        The exponent.
-
-    Returns
-    -------
-    float
-        The same.
-
-    Raises
-    ------
-    ImportError
-        If the package entmax is missing.
-    ValueError
-        If `alpha` is not greater than 1.
-    """
-    if not 1 < alpha < math.inf:
-        raise ValueError(
-            f"Expected 'alpha' to be greater than 1 (got {alpha}); 1.5 is usual, 2 is sparsemax"
-        )
-    _package()
-    return float(alpha)
-
-
-def entmax(scores: Tensor, alpha: float) -> Tensor:
-    """
-    Map rows of scores to probabilities of which many are exactly 0.
-
-    Parameters
-    ----------
-    scores : torch.Tensor, shape = (n_rows, n_columns)
-        The scores, minus infinity where there is nothing.
-    alpha : float
-        Greater than 1; the larger, the more zeros.
-
-    Returns
-    -------
-    torch.Tensor, shape = (n_rows, n_columns)
-        Rows that sum to 1, or to 0 where there is nothing at all.
-    """
-    package, reach = _package(), 1 / (alpha - 1)
-    some = (scores > -torch.inf).any(1)
-    wide = scores[some].to(torch.promote_types(scores.dtype, torch.float32))
-    # Whatever is further than `reach` below the largest has probability 0 anyhow.
-    near = (wide - wide.detach().amax(1, keepdim=True)).clamp(min=-2 * reach)
-    if alpha == 1.5:
-        prob = package.entmax15(near, dim=1)
-    elif alpha == 2:
-        prob = package.sparsemax(near, dim=1)
-    else:
-        prob = package.entmax_bisect(near, alpha, dim=1)
-    return torch.zeros_like(scores).index_put((some,), prob.to(scores.dtype))
-
-
-def _package() -> Any:
-    try:
-        import entmax as package  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ImportError(
-            "Entmax needs the package entmax, which comes with the extra 'dcm': "
-            "pip install 'topox-difflift[dcm]'"
-        ) from error
-    return package
