@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from topox_difflift._numba import compiled
+from topox_difflift._numba import check_range, compiled
 
 __all__ = ["scores", "scores_backward"]
 
@@ -45,6 +45,7 @@ def scores(
     logits, dispersion : numpy.ndarray, shape = (n_cells,)
         Scores, without the last bias, and dispersions.
     """
+    check_range(index, len(z))
     logits, dispersion = np.empty(len(sizes), z.dtype), np.empty(len(sizes), z.dtype)
     center, pooled = np.empty(z.shape[1], z.dtype), np.empty(hidden.shape[1], z.dtype)
     zero, end = z.dtype.type(0), 0
@@ -81,8 +82,10 @@ def scores_backward(
     ----------
     grad, dispersion : numpy.ndarray, shape = (n_cells,)
         Gradient of the scores, and the dispersions.
-    hidden, z, bias, spread, last, index, sizes, mean
+    hidden, z, bias, spread, last, index, sizes : numpy.ndarray
         The arguments.
+    mean : bool
+        Whether members are averaged, or added up.
 
     Returns
     -------

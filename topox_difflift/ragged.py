@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from topox_difflift.compiled import arrays, usable
+
 __all__ = ["concatenate", "owners", "starts", "take"]
 
 
@@ -39,6 +41,10 @@ def owners(sizes: Tensor) -> Tensor:
     torch.Tensor, shape = (sum(sizes),), int64
         Row index, ascending.
     """
+    if usable(sizes):
+        from topox_difflift import _ragged_numba
+
+        return torch.from_numpy(_ragged_numba.owners(*arrays(sizes)))
     return torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
 
 
@@ -58,6 +64,10 @@ def take(sizes: Tensor, index: Tensor) -> Tensor:
     torch.Tensor, shape = (sum(sizes[index]),), int64
         Positions in the flat tensor.
     """
+    if usable(sizes, index):
+        from topox_difflift import _ragged_numba
+
+        return torch.from_numpy(_ragged_numba.take(*arrays(sizes, index)))
     taken = sizes.index_select(0, index)
     shift = starts(sizes).index_select(0, index) - starts(taken)
     positions = torch.repeat_interleave(shift, taken)
