@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from topox_difflift._numba import compiled
+from topox_difflift._numba import check_range, compiled
 
 __all__ = ["add_messages", "add_messages_backward"]
 
@@ -30,6 +30,8 @@ def add_messages(h: Array, e: Array, edge_index: Array) -> Array:
     numpy.ndarray, shape = (n_nodes, channels)
         The sums.
     """
+    check_range(edge_index[0], len(h))
+    check_range(edge_index[1], len(h))
     total, zero = h.copy(), h.dtype.type(0)
     for arc in range(len(e)):
         source, target = edge_index[0, arc], edge_index[1, arc]

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from topox_difflift._numba import compiled
+from topox_difflift._numba import check_range, compiled
 
 __all__ = ["distances", "distances_backward", "nearest_others", "pairs"]
 
@@ -223,6 +223,8 @@ def distances(z: Array, source: Array, target: Array) -> Array:
     numpy.ndarray, shape = (n_pairs,)
         Squared distances.
     """
+    check_range(source, len(z))
+    check_range(target, len(z))
     out = np.empty(len(source), z.dtype)
     for pair in range(len(source)):
         s, t, square = source[pair], target[pair], z.dtype.type(0)

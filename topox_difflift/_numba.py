@@ -9,7 +9,9 @@ import numba
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["compiled"]
+    import numpy as np
+
+__all__ = ["check_range", "compiled"]
 
 # Sums may be taken in any order, so that they run on several numbers at once. Nothing is
 # assumed about NaN and infinity.
@@ -35,3 +37,25 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache can be written
         return numba.njit(**options)(function)
+
+
+@compiled
+def check_range(index: np.ndarray, n_rows: int) -> None:
+    """
+    Check that rows exist: compiled loops would read and write whatever lies there.
+
+    Parameters
+    ----------
+    index : numpy.ndarray, shape = (n,), int64
+        Rows.
+    n_rows : int
+        Number of rows.
+
+    Raises
+    ------
+    IndexError
+        If one does not.
+    """
+    for row in index:
+        if row < 0 or row >= n_rows:
+            raise IndexError("Expected indices from 0 to the number of rows (got one outside)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from topox_difflift._numba import compiled
+from topox_difflift._numba import check_range, compiled
 
 __all__ = ["scores", "scores_backward"]
 
@@ -45,6 +45,7 @@ def scores(
     logits, dispersion : numpy.ndarray, shape = (n_cells,)
         Scores, without the last bias, and dispersions.
     """
+    check_range(index, len(z))
     logits, dispersion = np.empty(len(sizes), z.dtype), np.empty(len(sizes), z.dtype)
     center, pooled = np.empty(z.shape[1], z.dtype), np.empty(hidden.shape[1], z.dtype)
     zero, end = z.dtype.type(0), 0
@@ -81,8 +82,10 @@ def scores_backward(
     ----------
     grad, dispersion : numpy.ndarray, shape = (n_cells,)
         Gradient of the scores, and the dispersions.
-    hidden, z, bias, spread, last, index, sizes, mean
+    hidden, z, bias, spread, last, index, sizes : numpy.ndarray
         The arguments.
+    mean : bool
+        Whether members are averaged, or added up.
 
     Returns
     -------
@@ -92,37 +95,44 @@ def scores_backward(
     by_hidden, by_z = np.zeros_like(hidden), np.zeros_like(z)
     by_bias, by_spread, by_last = np.zeros_like(bias), np.zeros_like(spread), np.zeros_like(last)
     center, row = np.empty(z.shape[1], z.dtype), np.empty(hidden.shape[1], z.dtype)
-    zero, end = z.dtype.type(0), 0
+    zero, one, end = z.dtype.type(0), z.dtype.type(1), 0
     for cell in range(len(sizes)):
         begin, end = end, end + sizes[cell]
         share = z.dtype.type(1.0 / max(end - begin, 1))
-        above, apart = grad[cell], dispersion[cell]
+        above, apart, by_apart = grad[cell], dispersion[cell], zero
         _pool(hidden, index, begin, end, mean, row)
-        # Loops over few arrays each: over many they do not run on several numbers at once.
+        # Over more arrays at a time, loops would not run on several numbers at once.
         for c in range(len(row)):
             value = row[c] + bias[c] + apart * spread[c]
-            row[c] = zero if value <= zero else value  # noqa: FURB136
-        for c in range(len(row)):
-            by_last[c] += above * row[c]
+            value = zero if value <= zero else value  # noqa: FURB136
+            row[c] = value
+            by_last[c] += above * value
         for c in range(len(row)):
             value, slope = row[c], above * last[c]
-            row[c] = slope if value > zero else zero
+            slope = slope if value > zero else zero
+            row[c] = slope
+            by_apart += slope * spread[c]
         for c in range(len(row)):
             by_bias[c] += row[c]
-        for c in range(len(row)):
-            by_spread[c] += row[c] * apart
-        by_apart = zero
-        for c in range(len(row)):
-            by_apart += row[c] * spread[c]
-        if mean:
+            by_spread[c] += apart * row[c]
+        weight = share if mean else one
+        if end - begin == 2:
+            u, v = index[begin], index[begin + 1]
             for c in range(len(row)):
-                row[c] *= share
-        by_apart *= share * z.dtype.type(2) / z.dtype.type(z.shape[1])
+                by_hidden[u, c] += weight * row[c]
+                by_hidden[v, c] += weight * row[c]
+            by_apart /= z.dtype.type(2 * z.shape[1])
+            for c in range(z.shape[1]):
+                by_difference = by_apart * (z[u, c] - z[v, c])
+                by_z[u, c] += by_difference
+                by_z[v, c] -= by_difference
+            continue
+        by_apart *= share * z.dtype.type(2.0 / z.shape[1])
         _pool(z, index, begin, end, True, center)
         for i in range(begin, end):
             node = index[i]
             for c in range(len(row)):
-                by_hidden[node, c] += row[c]
+                by_hidden[node, c] += weight * row[c]
             for c in range(len(center)):
                 by_z[node, c] += by_apart * (z[node, c] - center[c])
     return by_hidden, by_z, by_bias, by_spread, by_last
@@ -133,7 +143,7 @@ def _pool(x: Array, index: Array, begin: int, end: int, mean: bool, out: Array) 
     """Add up, or average, some rows."""
     # The division in float64 keeps the compiler from dividing each number.
     share = x.dtype.type(1.0 / max(end - begin, 1) if mean else 1.0)
-    if end - begin == 2:  # in one go, for pairs are many
+    if end - begin == 2:  # pairs are many: in one go
         u, v = index[begin], index[begin + 1]
         for c in range(len(out)):
             out[c] = (x[u, c] + x[v, c]) * share
@@ -149,8 +159,13 @@ def _pool(x: Array, index: Array, begin: int, end: int, mean: bool, out: Array) 
 @compiled
 def _dispersion(z: Array, index: Array, begin: int, end: int, center: Array) -> float:
     """Mean over channels of the variance of some rows."""
-    _pool(z, index, begin, end, True, center)
     total = z.dtype.type(0)
+    if end - begin == 2:
+        u, v = index[begin], index[begin + 1]
+        for c in range(z.shape[1]):
+            total += (z[u, c] - z[v, c]) ** 2
+        return total / z.dtype.type(4 * z.shape[1])
+    _pool(z, index, begin, end, True, center)
     for i in range(begin, end):
         node = index[i]
         for c in range(len(center)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.ragged import starts
 
 __all__ = ["check_edges", "cliques", "edge_ids", "lexicographic_order", "row_ids", "triangles"]
@@ -62,6 +63,11 @@ def edge_ids(u: Tensor, v: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
     torch.Tensor, int64
         Column of `edges`, or -1 where the pair is no edge; shape as `u`.
     """
+    if usable(u, v, edges):
+        from topox_difflift import _cliques_numba
+
+        found = _cliques_numba.edge_ids(*arrays(u.flatten(), v.flatten(), *edges), num_nodes)
+        return torch.from_numpy(found).view(u.shape)
     table = edges[0] * num_nodes + edges[1]
     wanted = torch.minimum(u, v) * num_nodes + torch.maximum(u, v)
     return _find(wanted, table)

@@ -30,7 +30,7 @@ def numba_installed() -> bool:
 
 def usable(*tensors: Tensor) -> bool:
     """
-    Whether compiled loops can work on some floating tensors.
+    Whether compiled loops can work on some tensors.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def usable(*tensors: Tensor) -> bool:
     Returns
     -------
     bool
-        True if numba is installed, and all are on the host and of one of the dtypes float32
-        and float64. Otherwise tensor operations do the same.
+        True if numba is installed, and all are on the host and of one dtype: float32, float64
+        or int64. Otherwise tensor operations do the same.
     """
     dtype = tensors[0].dtype
     return (
-        dtype in (torch.float32, torch.float64)
+        dtype in (torch.float32, torch.float64, torch.int64)
         and all(tensor.device.type == "cpu" and tensor.dtype == dtype for tensor in tensors)
         and numba_installed()
     )

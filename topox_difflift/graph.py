@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_networkx, remove_self_loops, to_undirected
 
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import stable_order
 
 __all__ = ["Graph", "check_graph"]
@@ -134,9 +135,11 @@ def check_graph(data: Data) -> Graph:
     """
     x = _check_features(data)
     batch, num_graphs = _check_batch(data, len(x))
-    edge_index = _check_edges(data, len(x), batch)
+    edge_index = _check_edges(data)
     edge_attr = _check_edge_features(data, edge_index)
-    edge_index, edge_attr = _simplify(edge_index, edge_attr, len(x))
+    if not _is_canonical(edge_index, batch):
+        _check_ends(edge_index, batch)
+        edge_index, edge_attr = _simplify(edge_index, edge_attr, len(x))
     edges = edge_index[:, edge_index[0] < edge_index[1]]
     return Graph(x, edge_index, edge_attr, batch, num_graphs, edges)
 
@@ -209,7 +212,7 @@ def _check_batch(data: Data, num_nodes: int) -> tuple[Tensor, int]:
     return batch, num_graphs
 
 
-def _check_edges(data: Data, num_nodes: int, batch: Tensor) -> Tensor:
+def _check_edges(data: Data) -> Tensor:
     edge_index = data.edge_index
     if not isinstance(edge_index, Tensor):
         raise TypeError(
@@ -227,8 +230,22 @@ def _check_edges(data: Data, num_nodes: int, batch: Tensor) -> Tensor:
             f"Expected 'edge_index' to have shape (2, n_edges) "
             f"(got shape {tuple(edge_index.shape)}); {remedy}"
         )
+    return edge_index
+
+
+def _is_canonical(edge_index: Tensor, batch: Tensor) -> bool:
+    """Whether one pass finds nothing to complain about; without numba it is not tried."""
+    if not usable(edge_index, batch):
+        return False
+    from topox_difflift import _graph_numba
+
+    return _graph_numba.is_canonical(*arrays(*edge_index, batch))
+
+
+def _check_ends(edge_index: Tensor, batch: Tensor) -> None:
     if edge_index.numel() == 0:
-        return edge_index
+        return
+    num_nodes = len(batch)
     low, high = int(edge_index.min()), int(edge_index.max())
     if low < 0 or high >= num_nodes:
         raise ValueError(
@@ -242,7 +259,6 @@ def _check_edges(data: Data, num_nodes: int, batch: Tensor) -> Tensor:
             "Expected every edge of 'edge_index' to join nodes of one graph of 'batch' "
             f"(got {across} edges between graphs); drop those edges, or put the nodes in one graph"
         )
-    return edge_index
 
 
 def _check_edge_features(data: Data, edge_index: Tensor) -> Tensor | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from topox_difflift import ragged
 from topox_difflift.cliques import edge_ids
-from topox_difflift.compiled import arrays, numba_installed, usable
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments, stable_order
 
 __all__ = ["knn", "pairs", "squared_distances"]
@@ -154,7 +154,7 @@ def pairs(index: Tensor, listed: Tensor, edges: Tensor) -> tuple[Tensor, Tensor,
         Positions in the flat `index` where an end lists the other; the same one twice,
         unless both do.
     """
-    if edges.device.type == "cpu" and numba_installed():
+    if usable(index, edges):
         from topox_difflift import _neighbors_numba
 
         found = _neighbors_numba.pairs(*arrays(index, listed, *edges))

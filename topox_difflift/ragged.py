@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from topox_difflift.compiled import arrays, usable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -74,6 +76,10 @@ def owners(sizes: Tensor) -> Tensor:
     torch.Tensor, shape = (sum(sizes),), int64
         Row index, ascending.
     """
+    if usable(sizes):
+        from topox_difflift import _ragged_numba
+
+        return torch.from_numpy(_ragged_numba.owners(*arrays(sizes)))
     return torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
 
 
@@ -179,6 +185,10 @@ def take(sizes: Tensor, index: Tensor) -> Tensor:
     torch.Tensor, shape = (sum(sizes[index]),), int64
         Positions in the flat tensor.
     """
+    if usable(sizes, index):
+        from topox_difflift import _ragged_numba
+
+        return torch.from_numpy(_ragged_numba.take(*arrays(sizes, index)))
     taken = sizes.index_select(0, index)
     shift = starts(sizes).index_select(0, index) - starts(taken)
     positions = torch.repeat_interleave(shift, taken)
