@@ -72,7 +72,7 @@ def entmax(scores: Tensor, alpha: float) -> Tensor:
 
 def _package() -> Any:
     try:
-        import entmax as package  # type: ignore[import-untyped]
+        import entmax as package
     except ImportError as error:
         raise ImportError(
             "Entmax needs the package entmax, which comes with the extra 'dcm': "
