@@ -59,7 +59,9 @@ class Rank:
         Straight-through weight of each pair, exactly 1 (or 0 for a face that the
         sampled size leaves out) in the forward pass.
     x : torch.Tensor, shape = (n_r, channels)
-        Features of the cells.
+        Features of the cells, gated.
+    content : torch.Tensor, shape = (n_r, channels), optional
+        Features as if every cell were accepted; by default those in `x`.
     """
 
     vertices: Tensor
@@ -71,3 +73,4 @@ class Rank:
     orientation: Tensor
     membership: Tensor
     x: Tensor
+    content: Tensor | None = None

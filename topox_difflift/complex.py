@@ -40,7 +40,7 @@ __all__ = ["LiftedComplex"]
 
 _ORIENTED = {"hypergraph": False, "simplicial": True, "cell": True, "combinatorial": False}
 _STORED = (
-    "x", "mask", "prob", "batch", "faces", "cell_index", "cell_size", "orientation",
+    "x", "content", "mask", "prob", "batch", "faces", "cell_index", "cell_size", "orientation",
     "membership", "candidates",
 )  # fmt: skip
 _LAPLACIANS = ("up_laplacian", "down_laplacian", "hodge_laplacian")
@@ -67,6 +67,8 @@ class LiftedComplex(Data):
         Vertices of the cells, cell after cell, and their numbers.
     ``faces_r``, ``orientation_r``, ``membership_r``
         Pairs (face, cell) with sign and straight-through weight.
+    ``content_r``
+        Features before they are gated, where cells can have been rejected.
     ``candidates_r``
         Number of proposed cells of each graph, rejected ones that were dropped included.
 
@@ -156,6 +158,8 @@ class LiftedComplex(Data):
                 f"membership_{r}": rank.membership,
                 f"candidates_{r}": proposed,
             }
+            if rank.content is not None:
+                stored[f"content_{r}"] = rank.content
         for key, value in stored.items():
             out._store[key] = value
         return out
@@ -400,7 +404,9 @@ class LiftedComplex(Data):
 
     def _build(self, kind: str, rank: int, signed: bool) -> Tensor:
         if kind == "incidence":
-            return self._incidence_0() if rank == 0 else self._boundary(rank).matrix(signed)
+            if rank == 0:
+                return self._incidence_0()
+            return self._boundary(rank).matrix(signed, opened=self._is_opened)
         if kind in _LAPLACIANS:
             return self._laplacian(kind, rank, signed)
         entries = self._up_entries if kind == "adjacency" else self._down_entries
@@ -433,7 +439,7 @@ class LiftedComplex(Data):
         if rank == 0:
             return empty_entries(self.num_cells[0], self._ones(0))
         boundary = self._boundary(rank)
-        return down_entries(boundary if gated else boundary.ungated(), signed)
+        return down_entries(boundary if gated else boundary.ungated(), signed, self._is_opened)
 
     def _boundary(self, rank: int) -> Boundary:
         def build() -> Boundary:
@@ -507,6 +513,7 @@ class LiftedComplex(Data):
             vertices=self._store[f"cell_index_{rank}"],
             sizes=self._store[f"cell_size_{rank}"],
             **{name: self._store[f"{name}_{rank}"] for name in names},
+            content=self._store.get(f"content_{rank}"),
         )
 
     def accepted(self) -> LiftedComplex:
@@ -531,6 +538,34 @@ class LiftedComplex(Data):
             kept.append(restrict(rank, rows, columns))
             rows = columns
         return self._with_ranks(kept)
+
+    def opened(self) -> LiftedComplex:
+        """
+        Gate cells where they send, not where they receive.
+
+        For networks whose result is gated once more at the end. What a cell receives matters
+        only if it is sent on or read, so that one gate on each way out is enough: the result for
+        accepted cells is the same. But a rejected cell has features, and the gradient of its
+        gate is what its acceptance would change; a second gate in a row, as on the way in, would
+        make that gradient 0.
+
+        Returns
+        -------
+        LiftedComplex
+            A view of the same cells. Its features are those before the gates; transposed
+            incidences, within `LinearProducts`, and the matrices between cells that share a face
+            are gated in their columns only.
+        """
+        out = copy.copy(self)
+        out.__dict__["_opened"] = True
+        for r in range(1, self.max_rank + 1):
+            if f"content_{r}" in self._store:
+                out._store[f"x_{r}"] = self._store[f"content_{r}"]
+        return out
+
+    @property
+    def _is_opened(self) -> bool:
+        return bool(self.__dict__.get("_opened", False))
 
     def _with_ranks(self, ranks: Sequence[Rank]) -> LiftedComplex:
         """Build the same graphs with other cells; it remembers how many were proposed."""

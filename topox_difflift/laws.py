@@ -114,7 +114,9 @@ def shape_problems(rank: Rank, r: int, n_lower: int) -> Iterator[str]:
         One problem.
     """
     n_cells, nnz = rank.batch.numel(), rank.faces.size(1)
-    for name, value in (("mask", rank.mask), ("prob", rank.prob), ("x", rank.x)):
+    content = rank.x if rank.content is None else rank.content
+    gates_and_features = {"mask": rank.mask, "prob": rank.prob, "x": rank.x, "content": content}
+    for name, value in gates_and_features.items():
         if value.size(0) != n_cells:
             yield f"Expected '{name}_{r}' to hold {n_cells} values (got {value.size(0)})."
     for name, value in (("orientation", rank.orientation), ("membership", rank.membership)):

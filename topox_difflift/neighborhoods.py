@@ -215,7 +215,7 @@ class Boundary:
         """
         return self.membership * self.orientation if signed else self.membership
 
-    def matrix(self, signed: bool) -> Tensor:
+    def matrix(self, signed: bool, opened: bool = False) -> Tensor:
         """
         Incidence matrix; a mask scales its whole column.
 
@@ -223,6 +223,8 @@ class Boundary:
         ----------
         signed : bool
             Whether the boundary is oriented.
+        opened : bool, default=False
+            Whether the transposed matrix, in which cells receive, is without gates.
 
         Returns
         -------
@@ -230,8 +232,9 @@ class Boundary:
             The matrix; explicit zeros in the columns of rejected cells.
         """
         faces = self.pattern.faces
-        values = self.mask.index_select(0, faces[1]) * self.weights(signed)
-        return sparse_coo(faces, values, self.pattern.size)
+        weights = self.weights(signed)
+        values = self.mask.index_select(0, faces[1]) * weights
+        return sparse_coo(faces, values, self.pattern.size, weights if opened else None)
 
 
 @dataclass(frozen=True)
@@ -289,7 +292,7 @@ def up_entries(boundary: Boundary, signed: bool) -> GatedEntries:
     return GatedEntries(pairs.index, values, pattern.size[0])
 
 
-def down_entries(boundary: Boundary, signed: bool) -> GatedEntries:
+def down_entries(boundary: Boundary, signed: bool, opened: bool = False) -> GatedEntries:
     """
     Entries of B^T B with one mask factor per cell of the entry.
 
@@ -299,6 +302,8 @@ def down_entries(boundary: Boundary, signed: bool) -> GatedEntries:
         Boundary of the rank itself.
     signed : bool
         Whether the boundary is oriented.
+    opened : bool, default=False
+        Whether only the cell that sends, that of the column, is gated, and not to itself.
 
     Returns
     -------
@@ -311,7 +316,9 @@ def down_entries(boundary: Boundary, signed: bool) -> GatedEntries:
     other = boundary.mask.index_select(0, column)
     # On the diagonal the mask enters once: it is a gate, not a weight.
     other = torch.where(row == column, torch.ones_like(other), other)
-    values = shared * boundary.mask.index_select(0, row) * other
+    values = shared * other
+    if not opened:
+        values = values * boundary.mask.index_select(0, row)
     return GatedEntries(pairs.index, values, boundary.pattern.size[1])
 
 

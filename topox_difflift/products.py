@@ -45,12 +45,15 @@ class SparseOperand:
         Values; they receive the gradient.
     size : tuple of int
         Numbers of rows and columns.
+    reverse : torch.Tensor, shape = (nnz,), optional
+        Values of the transposed matrix, where they are others.
     """
 
     row: Tensor
     column: Tensor
     values: Tensor
     size: tuple[int, int]
+    reverse: Tensor | None = None
 
     @classmethod
     def of(cls, matrix: Tensor) -> SparseOperand:
@@ -69,7 +72,8 @@ class SparseOperand:
         """
         matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
         index, size = matrix.indices(), matrix.shape
-        return cls(index[0], index[1], matrix.values(), (size[0], size[1]))
+        reverse = getattr(matrix, "reverse", None)
+        return cls(index[0], index[1], matrix.values(), (size[0], size[1]), reverse)
 
     @classmethod
     def diagonal(cls, values: Tensor) -> SparseOperand:
@@ -109,12 +113,14 @@ class SparseOperand:
         Returns
         -------
         SparseOperand
-            It shares the values.
+            It has the same values, or those that stand in `reverse`.
         """
         order, size = self.by_row.by_member, (self.size[1], self.size[0])
-        values = self.values.index_select(0, order)
-        row = self.column.index_select(0, order)
-        return SparseOperand(row, self.by_row.transposed.index, values, size)
+        row, values = self.column.index_select(0, order), self.values.index_select(0, order)
+        reverse = None if self.reverse is None else self.reverse.index_select(0, order)
+        if reverse is not None:
+            values, reverse = reverse, values
+        return SparseOperand(row, self.by_row.transposed.index, values, size, reverse)
 
     def matrix(self) -> Tensor:
         """
@@ -125,7 +131,8 @@ class SparseOperand:
         torch.Tensor, shape = `size`, sparse COO, coalesced
             The matrix, with the gradient of the values.
         """
-        return sparse_coo(torch.stack([self.row, self.column]), self.values, self.size)
+        index = torch.stack([self.row, self.column])
+        return sparse_coo(index, self.values, self.size, self.reverse)
 
     def sum(self, dim: int) -> Tensor:
         """

@@ -46,6 +46,7 @@ def restrict(rank: Rank, rows: Tensor, columns: Tensor) -> Rank:
         orientation=rank.orientation[entries],
         membership=rank.membership[entries],
         x=rank.x[cells],
+        content=None if rank.content is None else rank.content[cells],
     )
 
 
@@ -109,6 +110,7 @@ def split_by_graph(
                 orientation=rank.orientation[entries],
                 membership=rank.membership[entries],
                 x=rank.x[start:end],
+                content=None if rank.content is None else rank.content[start:end],
             )
         )
     return pieces

@@ -16,7 +16,9 @@ from topox_difflift.compiled import arrays, usable
 __all__ = ["Segments", "matmul", "sort_pairs", "sparse_coo", "stable_order"]
 
 
-def sparse_coo(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+def sparse_coo(
+    index: Tensor, values: Tensor, size: tuple[int, int], reverse: Tensor | None = None
+) -> Tensor:
     """
     Sparse COO matrix from an index that is already sorted and free of duplicates.
 
@@ -28,13 +30,19 @@ def sparse_coo(index: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
         Values; their gradient is kept, and so are explicit zeros.
     size : tuple of int
         Shape of the matrix.
+    reverse : torch.Tensor, shape = (nnz,), optional
+        Other values for the transposed matrix, which `LinearProducts` takes from the attribute
+        `reverse` of the result.
 
     Returns
     -------
     torch.Tensor, shape = `size`, sparse COO, coalesced
         The matrix.
     """
-    return _SparseCOO.apply(values, index.contiguous(), size)
+    matrix: Tensor = _SparseCOO.apply(values, index.contiguous(), size)
+    if reverse is not None:
+        matrix.reverse = reverse  # type: ignore[attr-defined]
+    return matrix
 
 
 class _SparseCOO(torch.autograd.Function):

@@ -262,10 +262,10 @@ class Domain(ABC):
         """
 
     def features(
-        self, skeleton: Skeleton, rank: int, faces: Tensor, membership: Tensor, mask: Tensor
+        self, skeleton: Skeleton, rank: int, faces: Tensor, membership: Tensor, n_cells: int
     ) -> Tensor:
         """
-        Features of the cells of a rank: those of their faces, added up and gated.
+        Features of the cells of a rank, before their gates: those of their faces, added up.
 
         Parameters
         ----------
@@ -277,16 +277,15 @@ class Domain(ABC):
             Pairs (face, cell).
         membership : torch.Tensor, shape = (nnz,)
             Weight of each pair.
-        mask : torch.Tensor, shape = (n_cells,)
-            Gates.
+        n_cells : int
+            Number of cells.
 
         Returns
         -------
         torch.Tensor, shape = (n_cells, channels)
-            ``|B_r|^T x_{r-1}``, the columns of B_r gated.
+            ``|B_r|^T x_{r-1}``, as if every cell were accepted.
         """
-        below = skeleton.features(rank - 1)
-        return mask.unsqueeze(-1) * project(below, faces, membership, len(mask))
+        return project(skeleton.features(rank - 1), faces, membership, n_cells)
 
     def attach(
         self, skeleton: Skeleton, rank: int, cells: CandidateCells, acceptance: Acceptance
@@ -319,7 +318,7 @@ class Domain(ABC):
         boundary = self.boundary(skeleton, rank, cells)
         faces, by_face = sort_pairs(boundary.faces, len(cells))
         membership = boundary.membership.index_select(0, by_face)
-        x = self.features(skeleton, rank, faces, membership, mask)
+        content = self.features(skeleton, rank, faces, membership, len(cells))
         vertices, sizes = cells.members()
         attached = Rank(
             vertices=vertices,
@@ -330,7 +329,8 @@ class Domain(ABC):
             faces=faces,
             orientation=boundary.orientation.index_select(0, by_face),
             membership=membership,
-            x=x,
+            x=mask.unsqueeze(-1) * content,
+            content=content,
         )
         return Skeleton(skeleton.graph, (*skeleton.ranks, attached))
 

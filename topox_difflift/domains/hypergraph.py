@@ -114,10 +114,10 @@ class Hypergraph(Domain):
         return Boundary(faces, torch.ones_like(cells.weight), cells.weight)
 
     def features(
-        self, skeleton: Skeleton, rank: int, faces: Tensor, membership: Tensor, mask: Tensor
+        self, skeleton: Skeleton, rank: int, faces: Tensor, membership: Tensor, n_cells: int
     ) -> Tensor:
         """
-        Mean of the members' features, gated.
+        Mean of the members' features.
 
         Parameters
         ----------
@@ -129,17 +129,17 @@ class Hypergraph(Domain):
             Pairs (node, hyperedge).
         membership : torch.Tensor, shape = (nnz,)
             Weight of each pair.
-        mask : torch.Tensor, shape = (n_cells,)
-            Gates.
+        n_cells : int
+            Number of hyperedges.
 
         Returns
         -------
         torch.Tensor, shape = (n_cells, channels)
-            ``(1 / |C|) sum_{u in C} x_u``.
+            ``(1 / |C|) sum_{u in C} x_u``, as if every hyperedge were accepted.
         """
-        size = membership.new_zeros(len(mask)).index_add(0, faces[1], membership)
-        total = project(skeleton.features(0), faces, membership, len(mask))
-        return (mask / size).unsqueeze(-1) * total
+        size = membership.new_zeros(n_cells).index_add(0, faces[1], membership)
+        total = project(skeleton.features(0), faces, membership, n_cells)
+        return total / size.unsqueeze(-1)
 
 
 def nearest_sets(nearest: Nearest, batch: Tensor, smallest: int) -> CandidateCells:

@@ -83,6 +83,9 @@ class Adapter:
     activated : bool
         Whether its features come out of an activation; where not, the readout applies one
         before it pools them.
+    opened : bool
+        Whether all that cells send passes through the values of the matrices, so that the
+        network can be given `LiftedComplex.opened` and is gated at the end.
     gated : bool
         Whether features of a cell with mask 0 come out as 0, so that they need no gate.
     autocast : bool
@@ -103,6 +106,7 @@ class Adapter:
     learns: tuple[int, ...] | None = None
     kept: bool | Callable[[Any], bool] = False
     activated: bool = False
+    opened: bool = False
     gated: bool = False
     autocast: bool = True
     matrices: str = ""
@@ -183,7 +187,7 @@ class Adapter:
         device = lifted.x_0.device.type
         autocast = torch.is_autocast_enabled(device) and self.autocast
         with LinearProducts(lifted.x_0), torch.autocast(device, enabled=autocast):
-            found = self.call(tnn, lifted)
+            found = self.call(tnn, lifted.opened() if self.opened else lifted)
         if not isinstance(found, Mapping):
             found = dict(enumerate(found))
         return {rank: self._gate(lifted, rank, h) for rank, h in found.items()}

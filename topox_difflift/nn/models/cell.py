@@ -92,6 +92,7 @@ TNNS = {
         max_rank=2,
         kept=True,
         activated=True,
+        opened=True,
         matrices="A_1, B_2, B_1^T",
     ),
     "ccxn": Adapter(
@@ -102,10 +103,9 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
-        gated=True,
         activated=True,
+        opened=True,
         matrices="A_0, B_2^T",
-        why="relu after B_2^T: a rejected 2-cell has no gradient",
     ),
     "can": Adapter(
         model="topomodelx.nn.cell.can.CAN",

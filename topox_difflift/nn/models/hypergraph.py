@@ -37,9 +37,18 @@ def _with_loops(c: LiftedComplex, nodes: Tensor) -> Tensor:
         return matrix
     columns = torch.arange(n_1, n_1 + len(nodes), device=nodes.device)
     index = torch.cat([matrix.indices(), torch.stack([nodes, columns])], dim=1)
-    values = torch.cat([matrix.values(), matrix.values().new_ones(len(nodes))])
     index, order = sort_pairs(index, n_1 + len(nodes))
-    return sparse_coo(index, values.index_select(0, order), (n_0, n_1 + len(nodes)))
+
+    def extended(values: Tensor) -> Tensor:
+        return torch.cat([values, values.new_ones(len(nodes))]).index_select(0, order)
+
+    reverse = getattr(matrix, "reverse", None)
+    return sparse_coo(
+        index,
+        extended(matrix.values()),
+        (n_0, n_1 + len(nodes)),
+        None if reverse is None else extended(reverse),
+    )
 
 
 def _plain(tnn: Any, c: LiftedComplex) -> Features:
@@ -87,9 +96,17 @@ def _hnhn(tnn: Any, c: LiftedComplex) -> Features:
 def _hypergat(tnn: Any, c: LiftedComplex) -> Features:
     # Its attention, constant in fact, reads hyperedges at the positions of nodes.
     (n_0, n_1), matrix = c.num_cells, c.incidence_1
-    padded = sparse_coo(matrix.indices(), matrix.values(), (n_0, max(n_0, n_1)))
+    size, reverse = (n_0, max(n_0, n_1)), getattr(matrix, "reverse", None)
+    padded = sparse_coo(matrix.indices(), matrix.values(), size, reverse)
     x_0, x_1 = tnn(c.x_0, padded)
     return {0: x_0, 1: x_1[:n_1]}
+
+
+def _unigcn_may_see_kept(tnn: Any) -> bool:
+    """Its norms count rejected hyperedges: one over a batch, and one by the size of each."""
+    return not any(
+        layer.bn is not None or layer.conv_level1_0_to_1.aggr_norm for layer in tnn.layers
+    )
 
 
 def _both(width: Callable[[Any], int]) -> Callable[[Any], dict[int, int]]:
@@ -111,8 +128,8 @@ TNNS = {
         channels=_both(lambda layer: layer.conv_level2_1_to_0.out_channels),
         build=_builder("unigcn"),
         domains=("hypergraph",),
-        kept=lambda tnn: not any(layer.conv_level1_0_to_1.aggr_norm for layer in tnn.layers),
-        gated=True,
+        kept=_unigcn_may_see_kept,
+        opened=True,
         matrices="H",
     ),
     "unigcnii": Adapter(
@@ -121,7 +138,7 @@ TNNS = {
         channels=_both(lambda layer: layer.linear.out_features),
         build=_builder("unigcnii"),
         domains=("hypergraph",),
-        gated=True,
+        opened=True,
         matrices="H with self-loops",
         why="divides by the degrees of hyperedges",
     ),
@@ -132,7 +149,7 @@ TNNS = {
         build=_builder("unigin"),
         domains=("hypergraph",),
         kept=True,
-        gated=True,
+        opened=True,
         matrices="H",
     ),
     "unisage": Adapter(
@@ -142,7 +159,7 @@ TNNS = {
         build=_builder("unisage"),
         domains=("hypergraph",),
         kept=lambda tnn: all(layer.e_aggr == "sum" for layer in tnn.layers),
-        gated=True,
+        opened=True,
         matrices="H",
     ),
     "hypergat": Adapter(
@@ -152,10 +169,9 @@ TNNS = {
         build=_builder("hypergat"),
         domains=("hypergraph",),
         kept=True,
-        gated=True,
         activated=True,
+        opened=True,
         matrices="H",
-        why="relu on hyperedges: a rejected one has no gradient",
     ),
     "hnhn": Adapter(
         model="topomodelx.nn.hypergraph.hnhn.HNHN",
@@ -165,6 +181,7 @@ TNNS = {
         domains=("hypergraph",),
         autocast=False,
         activated=True,
+        opened=True,
         matrices="H",
         why="divides by powers of degrees; loops over nodes and hyperedges",
     ),
@@ -175,6 +192,7 @@ TNNS = {
         build=_builder("allset", mlp_activation=torch.nn.ReLU),
         domains=("hypergraph",),
         activated=True,
+        opened=True,
         matrices="H",
         why="divides by the degrees of nodes and hyperedges",
     ),

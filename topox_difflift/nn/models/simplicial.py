@@ -205,8 +205,8 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
-        gated=True,
         activated=True,
+        opened=True,
         matrices="normalised L_0, L_1, L_2",
     ),
     "sccn": Adapter(
@@ -220,6 +220,7 @@ TNNS = {
         max_rank=lambda tnn: tnn.layers[0].max_rank,
         kept=True,
         activated=True,
+        opened=True,
         matrices="B_r, A_r + coA_r + 2 I",
     ),
     "sccnn": Adapter(
@@ -230,6 +231,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        opened=True,
         matrices="L_0, L_down,1, L_up,1, L_down,2, L_up,2, B_1, B_2",
     ),
     "scnn": Adapter(
@@ -240,6 +242,7 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
+        opened=True,
         matrices="L_down,1, L_up,1",
     ),
     "san": Adapter(
@@ -261,6 +264,7 @@ TNNS = {
         domains=COMPLEXES,
         kept=True,
         activated=True,
+        opened=True,
         matrices="B_1, A_0",
         why="reads ranks 0 and 1 only",
     ),
@@ -275,6 +279,7 @@ TNNS = {
         max_rank=2,
         kept=True,
         activated=True,
+        opened=True,
         matrices="B_1, B_1^T, B_2, B_2^T, L_up,0, L_up,1, L_down,1, L_down,2",
     ),
     "scone": Adapter(
@@ -285,10 +290,9 @@ TNNS = {
         domains=COMPLEXES,
         max_rank=2,
         kept=True,
-        gated=True,
         activated=True,
+        opened=True,
         matrices="B_1, B_2",
-        why="reads gates squared: a rejected cell has no gradient",
     ),
     "sca_cmps": Adapter(
         model="topomodelx.nn.simplicial.sca_cmps.SCACMPS",
