@@ -138,13 +138,15 @@ def through_values(adapter: Adapter, domain: str) -> tuple[int, ...]:
     lifted = lift(zoo(torch.float64)["batch"])
     for r in range(rank + 1):
         lifted[f"x_{r}"] = lifted[f"x_{r}"].detach() + 0.5
+        if r > 0:
+            lifted[f"content_{r}"] = lifted[f"x_{r}"]
     masks = [lifted[f"mask_{r}"].detach().requires_grad_() for r in range(1, rank + 1)]
     for r, mask in enumerate(masks, start=1):
         lifted[f"mask_{r}"] = mask
     torch.manual_seed(0)
     tnn = adapter.build(CHANNELS, HIDDEN, N_LAYERS).double()
     with LinearProducts(lifted.x_0):
-        out = adapter.call(tnn, lifted)
+        out = adapter.call(tnn, lifted.opened() if adapter.opened else lifted)
     out = out if isinstance(out, dict) else dict(enumerate(out))
     total = sum(h.square().sum() for h in out.values())
     if not total.requires_grad:
@@ -193,6 +195,31 @@ def sees_absent(adapter: Adapter, domain: str) -> bool:
     return True
 
 
+def rejected_learn(adapter: Adapter, domain: str) -> str:
+    """Say at which ranks the gate of a cell that was rejected, and kept, has a gradient."""
+    rank = ranks_of(adapter)
+    lifted = lifting(domain, rank).double()(zoo(torch.float64)["batch"])
+    masks = {r: lifted[f"mask_{r}"].detach().requires_grad_() for r in range(1, rank + 1)}
+    for r, mask in masks.items():
+        content = lifted[f"content_{r}"].detach()
+        lifted[f"mask_{r}"], lifted[f"content_{r}"] = mask, content
+        lifted[f"x_{r}"] = mask.unsqueeze(-1) * content
+    torch.manual_seed(0)
+    tnn = adapter.build(CHANNELS, HIDDEN, N_LAYERS).double()
+    out = adapter.run(tnn, lifted)
+    total = sum((h * torch.randn_like(h)).sum() for h in out.values())
+    grads = torch.autograd.grad(total, list(masks.values()), allow_unused=True)
+    found = [
+        r
+        for (r, mask), grad in zip(masks.items(), grads, strict=True)
+        if grad is not None and bool(grad[mask == 0].any())
+    ]
+    if not found:
+        return "kept, none learns"
+    ranks, verb = ("ranks", "learn") if len(found) > 1 else ("rank", "learns")
+    return f"kept, {ranks} {', '.join(map(str, found))} {verb}"
+
+
 def gates_itself(adapter: Adapter, domain: str) -> bool:
     """Whether features of kept rejected cells come out as 0."""
     rank = ranks_of(adapter)
@@ -201,7 +228,7 @@ def gates_itself(adapter: Adapter, domain: str) -> bool:
     tnn = adapter.build(CHANNELS, HIDDEN, N_LAYERS).double().eval()
     with LinearProducts(lifted.x_0):
         try:
-            out = adapter.call(tnn, lifted)
+            out = adapter.call(tnn, lifted.opened() if adapter.opened else lifted)
         except (AssertionError, RuntimeError):  # it cannot be given rejected cells
             return adapter.gated
     out = out if isinstance(out, dict) else dict(enumerate(out))
@@ -307,6 +334,8 @@ def measure(name: str) -> Row:
         assert len(found) == 1, f"{name}: the gradient depends on the domain: {found}"
         # A network that is given kept cells has to compute as if they were absent.
         kept = all(sees_absent(adapter, domain) for domain in domains)
+        learn = {rejected_learn(adapter, domain) for domain in domains} if kept else {"dropped"}
+        assert len(learn) == 1, f"{name}: which rejected cells learn depends on the domain: {learn}"
         alone = all(independent(adapter, domain) for domain in domains)
         memory = {growth(adapter, domain) for domain in domains}
         assert len(memory) == 1, f"{name}: memory depends on the domain"
@@ -315,7 +344,7 @@ def measure(name: str) -> Row:
     return Row(
         (
             adapter.name, f"`{name}`", ", ".join(domains), adapter.matrices, found.pop(),
-            "kept" if kept else "dropped", "runs", memory.pop(),
+            learn.pop(), "runs", memory.pop(),
             "independent" if alone else "matter",
             "float32, float64", "yes" if adapter.autocast else "runs in float32",
             adapter.why,

@@ -15,7 +15,10 @@ from random_complexes import DOMAINS, dense, random_complex
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
+from topox_difflift import DiffLift
 from topox_difflift.complex import LiftedComplex
+from topox_difflift.products import LinearProducts
+from topox_difflift.testing import zoo
 
 KINDS = [
     "incidence", "adjacency", "coadjacency", "up_laplacian", "down_laplacian", "hodge_laplacian",
@@ -405,3 +408,51 @@ def test_validate_names_what_is_wrong(key, change, message):
         c.validate()
     with pytest.warns(UserWarning, match=message):
         assert not c.validate(raise_on_error=False)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("domain", ["cell", "simplicial", "combinatorial", "hypergraph"])
+def test_opened_complexes_gate_where_cells_send(domain):
+    """What accepted cells receive stays the same; a rejected cell receives, and sends nothing."""
+    generator = torch.Generator().manual_seed(0)
+    lift = DiffLift(domain, in_channels=3, generator=generator).double()
+    lifted = lift(zoo(torch.float64)["batch"])
+    opened = lifted.opened()
+    kept = {r: lifted[f"mask_{r}"].detach() != 0 for r in range(1, lifted.max_rank + 1)}
+    assert not all(mask.all() for mask in kept.values())
+    kept[0] = torch.ones(lifted.num_cells[0], dtype=torch.bool)
+    names = ["adjacency", "coadjacency", "up_laplacian", "down_laplacian", "hodge_laplacian"]
+    for r in range(1, lifted.max_rank + 1):
+        torch.testing.assert_close(opened[f"x_{r}"][kept[r]], lifted[f"x_{r}"][kept[r]])
+        assert opened[f"x_{r}"][~kept[r]].any() or not (~kept[r]).any()
+        for name in names:
+            for signed in {False, lifted.oriented}:
+                closed_, open_ = (getattr(c, name)(r, signed).to_dense() for c in (lifted, opened))
+                torch.testing.assert_close(closed_[kept[r]], open_[kept[r]])
+                off_diagonal = open_ - torch.diag(open_.diagonal())
+                assert not off_diagonal[:, ~kept[r]].any()
+        for signed in {False, lifted.oriented}:
+            closed_, open_ = (c.incidence(r, signed) for c in (lifted, opened))
+            assert torch.equal(closed_.to_dense(), open_.to_dense())
+            with LinearProducts():
+                received = open_.T.to_dense() + 0
+            torch.testing.assert_close(received[kept[r]], closed_.to_dense().T[kept[r]])
+            assert received[~kept[r]].any() or not (~kept[r]).any()
+    # The complex itself stays as it was.
+    assert not lifted.x_1[~kept[1]].any()
+    assert torch.equal(opened.accepted().x_1, opened.x_1[kept[1]])
+
+
+def test_content_is_carried_along():
+    lift = DiffLift(in_channels=3, generator=torch.Generator().manual_seed(0))
+    lifted = lift(zoo()["batch"])
+    parts = lifted.unbatch()
+    assert torch.equal(torch.cat([part.content_1 for part in parts]), lifted.content_1)
+    kept = lifted.mask_1 != 0
+    assert torch.equal(lifted.accepted().content_1, lifted.content_1[kept])
+    again = Batch.from_data_list([part.detach() for part in parts])
+    assert torch.equal(again.content_2, lifted.content_2)
+    broken = lifted.clone()
+    broken.content_1 = broken.content_1[1:]
+    with pytest.raises(ValueError, match="'content_1' to hold"):
+        broken.validate()

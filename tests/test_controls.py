@@ -48,7 +48,7 @@ def test_candidates_and_parameters_are_those_of_the_learned_lifting(domain: str)
 
 
 @pytest.mark.laws
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", [name for name in DOMAINS if name != "dcm"])  # it decides
 def test_rate_one_accepts_every_candidate_and_rate_zero_none(domain: str) -> None:
     for training in (True, False):
         whole = initialised(accept_all(domain)).train(training)(batch())

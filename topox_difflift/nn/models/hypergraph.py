@@ -170,8 +170,9 @@ TNNS = {
         domains=("hypergraph",),
         kept=True,
         activated=True,
-        opened=True,
+        gated=True,
         matrices="H",
+        why="relu on hyperedges: a rejected one has no gradient",
     ),
     "hnhn": Adapter(
         model="topomodelx.nn.hypergraph.hnhn.HNHN",
@@ -192,9 +193,9 @@ TNNS = {
         build=_builder("allset", mlp_activation=torch.nn.ReLU),
         domains=("hypergraph",),
         activated=True,
+        kept=True,
         opened=True,
         matrices="H",
-        why="divides by the degrees of nodes and hyperedges",
     ),
     "allset_transformer": Adapter(
         model="topomodelx.nn.hypergraph.allset_transformer.AllSetTransformer",
