@@ -27,8 +27,8 @@ def nearest_others(
 
     Parameters
     ----------
-    z : numpy.ndarray, shape = (n_nodes, channels), float64
-        Embeddings.
+    z : numpy.ndarray, shape = (n_nodes, channels)
+        Embeddings; distances are computed in float64.
     start, size : numpy.ndarray, shape = (n_graphs,), int64
         First node and number of nodes of each graph; graphs of size 0 are left out.
     k : int
@@ -44,12 +44,14 @@ def nearest_others(
         First node of a graph with embeddings that are not finite, or -1.
     """
     index = np.full((len(z), k), -1, np.int64)
-    distance = np.empty(size.max() if len(size) else 0)
+    longest = size.max() if len(size) else 0
+    distance, wide = np.empty(longest), np.empty((longest, z.shape[1]))
     mean = np.empty(z.shape[1])
     values, columns = np.empty(k + 1), np.empty(k + 1, np.int64)
     for graph in range(len(size)):
         first, n_nodes = start[graph], size[graph]
-        rows = z[first : first + n_nodes]
+        rows = wide[:n_nodes]
+        rows[:] = z[first : first + n_nodes]
         tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
         if not math.isfinite(tolerance):
             return index, first
