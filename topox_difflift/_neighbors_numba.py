@@ -50,6 +50,8 @@ def nearest_others(
     values, columns = np.empty(k + 1), np.empty(k + 1, np.int64)
     for graph in range(len(size)):
         first, n_nodes = start[graph], size[graph]
+        if n_nodes == 0:
+            continue
         rows = wide[:n_nodes]
         rows[:] = z[first : first + n_nodes]
         tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
@@ -65,7 +67,7 @@ def nearest_others(
                     square += (rows[i, c] - rows[j, c]) ** 2
                 distance[j] = math.sqrt(square)
             distance[i] = np.inf
-            _select(distance[:n_nodes], kept, tolerance, values, columns)
+            _select(distance, n_nodes, kept, tolerance, values, columns)
             for j in range(kept):
                 index[first + i, j] = first + columns[j]
     return index, -1
@@ -77,7 +79,9 @@ def _tolerance(rows: Array, mean: Array, expansion_noise: float, input_noise: fl
     mean[:] = 0.0
     for i in range(len(rows)):
         for c in range(len(mean)):
-            mean[c] += rows[i, c] / len(rows)
+            mean[c] += rows[i, c]
+    for c in range(len(mean)):
+        mean[c] /= len(rows)
     radius = 0.0
     for i in range(len(rows)):
         square = 0.0
@@ -92,32 +96,38 @@ def _tolerance(rows: Array, mean: Array, expansion_noise: float, input_noise: fl
 
 
 @compiled
-def _select(distance: Array, k: int, tolerance: float, values: Array, columns: Array) -> None:
-    """Choose `k` columns, the nearest first, equal distances by column."""
-    kept = min(k + 1, len(distance))
-    for j in range(len(distance)):
-        if j < kept:
-            _insert(distance[j], j, j, values, columns)
-        elif distance[j] < values[kept - 1]:
+def _select(
+    distance: Array, n: int, k: int, tolerance: float, values: Array, columns: Array
+) -> None:
+    """Choose `k` of the first `n` columns, the nearest first, equal distances by column."""
+    kept = min(k + 1, n)
+    for j in range(kept):
+        _insert(distance[j], j, j, values, columns)
+    farthest = values[kept - 1]
+    for j in range(kept, n):
+        if distance[j] < farthest:
             _insert(distance[j], j, kept - 1, values, columns)
+            farthest = values[kept - 1]
     # One distance more than needed shows whether the k-th place is contested.
     if kept > k and values[k] <= values[k - 1] + tolerance:
-        _contest(distance, k, tolerance, values, columns)
+        _contest(distance, n, k, tolerance, values, columns)
     begin = 0
     for j in range(1, k + 1):
         if j == k or values[j] - values[j - 1] > tolerance:
-            _sort(columns[begin:j])
+            _sort(columns, begin, j)
             begin = j
 
 
 @compiled
-def _contest(distance: Array, k: int, tolerance: float, values: Array, columns: Array) -> None:
+def _contest(
+    distance: Array, n: int, k: int, tolerance: float, values: Array, columns: Array
+) -> None:
     """Choose the lowest columns among those whose distance equals the k-th."""
     last, sure = values[k - 1], 0
     while values[sure] < last - tolerance:
         sure += 1
     filled = sure
-    for j in range(len(distance)):
+    for j in range(n):
         if filled < k and last - tolerance <= distance[j] <= last + tolerance:
             _insert(distance[j], j, filled, values, columns)
             filled += 1
@@ -134,11 +144,11 @@ def _insert(value: float, column: int, filled: int, values: Array, columns: Arra
 
 
 @compiled
-def _sort(columns: Array) -> None:
-    """Sort a few numbers."""
-    for i in range(1, len(columns)):
+def _sort(columns: Array, begin: int, end: int) -> None:
+    """Sort a few numbers in place."""
+    for i in range(begin + 1, end):
         column, place = columns[i], i
-        while place > 0 and columns[place - 1] > column:
+        while place > begin and columns[place - 1] > column:
             columns[place] = columns[place - 1]
             place -= 1
         columns[place] = column
