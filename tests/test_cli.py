@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import pickle
@@ -19,12 +18,11 @@ import toponetx as tnx
 from typer.testing import CliRunner
 
 from topox_difflift import DiffLift, LiftedComplex, datasets
-from topox_difflift.classifier import TNNS, Carried, LiftedClassifier, pool_cells
 from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
-from topox_difflift.encoders import GIN
+from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.job import Job, Splits
-from topox_difflift.liftings import NoLifting
+from topox_difflift.liftings import LIFTINGS, KNNLifting, NoLifting
 from topox_difflift.plotting import draw, layout
 from topox_difflift.training import TrainingModule
 
@@ -40,8 +38,14 @@ ARMS = [
     ("difflift", "simplicial", "cwn", tnx.SimplicialComplex),
     ("difflift", "combinatorial", "cwn", tnx.CombinatorialComplex),
     ("difflift", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("accept_all", "cell", "cwn", tnx.CellComplex),
+    ("random", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
     ("cycle", "cell", "cwn", tnx.CellComplex),
+    ("clique", "simplicial", "cwn", tnx.SimplicialComplex),
+    ("khop_simplicial", "simplicial", "cwn", tnx.SimplicialComplex),
     ("khop", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("knn", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("kernel", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
     ("none", "cell", "cwn", tnx.CellComplex),
     ("none", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
 ]
@@ -93,7 +97,8 @@ def test_run_leaves_everything_under_its_folder(
         assert isinstance(pickle.load(file), cls)
     for text in ("test accuracy", "seconds per epoch", "rank 1: accepted", "mean size"):
         assert text in done.output
-    assert ("none proposed" in done.output) == (lifting != "difflift")
+    static = lifting not in ("difflift", "accept_all", "random")
+    assert ("none proposed" in done.output) == static
 
 
 def test_checkpoint_gives_back_the_model_that_was_tested(tmp_path: Path) -> None:
@@ -158,18 +163,37 @@ def test_finished_run_can_be_reported_again(tmp_path: Path) -> None:
     assert metrics(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize("estimator", list(ESTIMATORS))
+def test_every_estimator_trains_the_acceptance(tmp_path: Path, estimator: str) -> None:
+    config = TrainingConfig(estimator=estimator, max_epochs=1, hidden_channels=8)
+    Job.start(config, tmp_path).run()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    trained = TrainingModule.load_from_checkpoint(path, weights_only=True).model.lift.lift.scorers
+    start = TrainingModule(**torch.load(path)["hyper_parameters"]).model.lift.lift.scorers
+    before = start.state_dict()
+    same = [key for key, value in trained.state_dict().items() if torch.equal(value, before[key])]
+    # The last bias of each rank adds the same to all candidates of a competition.
+    assert not same or ESTIMATORS[estimator].competing
+    assert all(key.endswith("rho.lins.1.bias") for key in same)
+
+
 REFUSED = [
-    (["--domain", "hypergraph", "--tnn", "cwn"], "unigcn for domain 'hypergraph'"),
-    (["--domain", "cell", "--tnn", "unigcn"], "cwn for domain 'cell'"),
+    (["--domain", "hypergraph", "--tnn", "cwn"], "for domain 'hypergraph' (got 'cwn'"),
+    (["--domain", "cell", "--tnn", "unigcn"], "'tnn' to be cwn or ccxn"),
     (["--domain", "torus"], "hypergraph, simplicial, cell, combinatorial"),
-    (["--tnn", "gcn"], "cwn, unigcn"),
+    (["--tnn", "gcn"], "cwn, ccxn, can"),
     (["--encoder", "gat"], "gin, gps"),
     (["--estimator", "reinforce"], "straight_through, gumbel, threshold"),
-    (["--lifting", "clique"], "difflift, cycle, khop, none"),
+    (["--lifting", "spectral"], "difflift, accept_all, random, none, cycle, clique"),
     (["--lifting", "cycle", "--domain", "simplicial"], "'domain' to be 'cell'"),
-    (["--lifting", "cycle", "--tnn", "unigcn"], "cwn for domain 'cell'"),
+    (["--lifting", "cycle", "--tnn", "unigcn"], "for domain 'cell' (got 'unigcn'"),
     (["--lifting", "khop", "--estimator", "gumbel"], "no 'estimator' with lifting 'khop'"),
     (["--lifting", "none", "--k-max", "3"], "no 'k_max' with lifting 'none'"),
+    (["--lifting", "clique", "--domain", "cell"], "'domain' to be 'simplicial'"),
+    (["--lifting", "knn", "--tnn", "cwn"], "for domain 'hypergraph' (got 'cwn'"),
+    (["--lifting", "random", "--estimator", "gumbel"], "or take lifting 'difflift'"),
+    (["--lifting", "random", "--rate", "1.5"], "'rate' to be a probability"),
+    (["--rate", "0.5"], "no 'rate' with lifting 'difflift'"),
     (["--k-min", "0"], "'k_min'"),
     (["--k-min", "4", "--k-max", "3"], "'k_max'"),
     (["--max-epochs", "0"], "'max_epochs'"),
@@ -177,8 +201,10 @@ REFUSED = [
     (["--lr", "0"], "'lr' to be positive"),
     (["--lr", "nan"], "'lr' to be positive"),
     (["--seed", "-1"], "'seed'"),
+    (["--fold", "10"], "'fold' to be from 0 to 9"),
     (["--max-epochs", "many"], "valid integer"),
     (["--epochs", "3"], "No such option"),
+    (["--tnn", "hypersage"], "a network that a lifting can learn through"),
     (["--resume", "nowhere"], "config.json"),
     (["--resume", "nowhere", "--max-epochs", "3"], "leave out --max-epochs"),
 ]
@@ -219,7 +245,12 @@ def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.Mon
         ({"tnn": "unigcn"}, "hypergraph", "unigcn"),
         ({"lifting": "khop"}, "hypergraph", "unigcn"),
         ({"lifting": "cycle"}, "cell", "cwn"),
+        ({"lifting": "clique"}, "simplicial", "cwn"),
+        ({"lifting": "random", "tnn": "unigcn"}, "hypergraph", "unigcn"),
         ({"domain": "simplicial"}, "simplicial", "cwn"),
+        ({"tnn": "hmc"}, "cell", "hmc"),
+        ({"tnn": "sccn", "domain": "combinatorial"}, "combinatorial", "sccn"),
+        ({"tnn": "unigin", "lifting": "kernel"}, "hypergraph", "unigin"),
     ],
 )
 def test_domain_and_network_follow_from_each_other(
@@ -241,9 +272,9 @@ def test_gps_has_a_lower_learning_rate_by_default() -> None:
 def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> None:
     arms = [
         TrainingConfig(lifting=lifting, domain="cell").build(7, 4, 2)
-        for lifting in ("difflift", "cycle", "none")
+        for lifting in ("difflift", "accept_all", "random", "cycle", "none")
     ]
-    states = [arm.encoder.state_dict() for arm in arms]
+    states = [arm.lift.encoder.state_dict() for arm in arms]
     for state in states[1:]:
         assert state.keys() == states[0].keys()
         assert all(torch.equal(state[name], states[0][name]) for name in state)
@@ -254,13 +285,13 @@ def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> No
 def test_every_parameter_has_a_finite_gradient_and_the_lifting_a_non_zero_one(name: str) -> None:
     config = TrainingConfig(tnn=name)
     model = config.build(7, 4, 2)
-    model.lifting.generator.manual_seed(0)  # type: ignore[union-attr, operator]
+    model.lift.lift.generator.manual_seed(0)  # type: ignore[union-attr, operator]
     batch = Batch.from_data_list(datasets.molecules(16))
     torch.nn.functional.cross_entropy(model(batch), batch.y).backward()
     for key, parameter in model.named_parameters():
         if parameter.grad is not None:
             assert bool(torch.isfinite(parameter.grad).all()), key
-    for key, parameter in model.lifting.named_parameters():
+    for key, parameter in model.lift.lift.named_parameters():
         assert parameter.grad is not None, key
         assert bool((parameter.grad != 0).any()), key
 
@@ -270,11 +301,11 @@ def test_every_parameter_has_a_finite_gradient_and_the_lifting_a_non_zero_one(na
 def test_rejected_cells_that_are_kept_do_not_change_the_answer(name: str) -> None:
     config = TrainingConfig(tnn=name)
     model = config.build(7, 4, 2)
-    model.lifting.generator.manual_seed(0)  # type: ignore[union-attr, operator]
-    lifted = model.lift(Batch.from_data_list(datasets.molecules(4)))
+    model.lift.lift.generator.manual_seed(0)  # type: ignore[union-attr, operator]
+    lifted = model.lifted(Batch.from_data_list(datasets.molecules(4)))
     accepted = lifted.accepted()
     assert accepted.num_cells != lifted.num_cells
-    torch.testing.assert_close(model.classify(accepted), model.classify(lifted))
+    torch.testing.assert_close(model.predict(accepted), model.predict(lifted))
 
 
 @pytest.mark.laws
@@ -294,23 +325,19 @@ def test_graphs_without_cells_have_an_answer(name: str) -> None:
     assert bool(torch.isfinite(model(Batch.from_data_list([lone, lone]))).all())
 
 
-def test_classifier_leaves_its_input_alone() -> None:
-    network = TNNS["cwn"](7 + 8, 8, 1)
-    model = LiftedClassifier(GIN(7, 8), NoLifting(), network, 2)
-    data = datasets.molecules(1)[0]
-    before = copy.deepcopy(data)
-    model(data)
-    assert all(torch.equal(data[key], before[key]) for key in before.keys())  # noqa: SIM118
+def test_every_registered_lifting_can_be_trained_with() -> None:
+    assert set(LIFTINGS) == {lifting for lifting, *_ in ARMS}
+    kept = TrainingConfig(lifting="random", rate=0.2, k_min=7).build(7, 4, 2).lift.lift
+    assert (kept.estimator.rate, kept.k_min, kept.k_max) == (0.2, 7, 7)  # type: ignore[union-attr]
 
 
-def test_pooling_is_the_mean_over_accepted_cells() -> None:
-    lift = DiffLift(encoder=Carried(7), generator=torch.Generator().manual_seed(0))
-    lifted = lift(Batch.from_data_list(datasets.molecules(2)))
-    h = torch.randn(lifted.num_cells[1], 5) * lifted.mask_1.unsqueeze(-1)
-    kept = lifted.mask_1.detach() == 1
-    for graph in range(2):
-        mine = torch.nn.functional.silu(h[kept & (lifted.batch_1 == graph)])
-        torch.testing.assert_close(pool_cells(lifted, 1, h)[graph], mine.mean(0))
+def test_nearest_nodes_do_not_depend_on_the_encoder() -> None:
+    batch = Batch.from_data_list(datasets.molecules(4))
+    cells = [
+        TrainingConfig(lifting="knn", seed=seed).build(7, 4, 2).lifted(batch).cells(1)
+        for seed in (0, 1)
+    ]
+    assert cells[0] == cells[1] == KNNLifting()(batch).cells(1)
 
 
 # ---------------------------------------------------------------------- pictures
@@ -345,7 +372,9 @@ def test_picture_of_several_graphs_is_refused() -> None:
     "TOPOX_DIFFLIFT_DATA" not in os.environ,
     reason="set TOPOX_DIFFLIFT_DATA to the folder that holds TUDataset/MUTAG/raw",
 )
-@pytest.mark.parametrize("tnn", ["cwn", "unigcn"])
+@pytest.mark.parametrize(
+    "tnn", ["cwn", "ccxn", "unigcn", "unigcnii", "unigin", "sccn", "hmc", "topotune"]
+)
 def test_mutag_trains(tmp_path: Path, tnn: str) -> None:
     out = tmp_path / "run"
     root = os.environ["TOPOX_DIFFLIFT_DATA"]

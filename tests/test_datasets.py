@@ -17,6 +17,7 @@ from topox_difflift.datasets import (
     load_dataset,
     molecules,
     planted_groups,
+    stratified_fold,
     stratified_split,
 )
 
@@ -121,6 +122,25 @@ def test_split_is_a_partition_in_proportion(classes: list[int], seed: int) -> No
             assert abs(int((labels[part] == value).sum()) - expected) <= 1.5 + len(set(classes)) / 2
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=5, max_size=80), st.integers(0, 10**6), st.integers(3, 5)
+)
+def test_folds_test_every_example_once_and_in_proportion(
+    classes: list[int], seed: int, n_folds: int
+) -> None:
+    labels = torch.tensor(classes)
+    rounds = [stratified_fold(labels, fold, seed, n_folds) for fold in range(n_folds)]
+    tests = [test for _, _, test in rounds]
+    assert torch.cat(tests).sort().values.tolist() == list(range(len(classes)))
+    for fold, (train, val, test) in enumerate(rounds):
+        assert torch.cat([train, val, test]).sort().values.tolist() == list(range(len(classes)))
+        assert torch.equal(val, tests[(fold + 1) % n_folds])
+        for value in set(classes):
+            expected = len(test) * classes.count(value) / len(classes)
+            assert abs(int((labels[test] == value).sum()) - expected) <= 1.5 + len(set(classes)) / 2
+
+
 def test_split_depends_on_the_seed_alone() -> None:
     labels = torch.arange(100) % 2
     first, again, other = (stratified_split(labels, seed)[0] for seed in (0, 0, 1))
@@ -136,6 +156,8 @@ def test_split_depends_on_the_seed_alone() -> None:
         (lambda: planted_groups(1, num_nodes=10), "multiple of 'group_size'"),
         (lambda: planted_groups(1, num_nodes=39), "1 to 12 groups"),
         (lambda: stratified_split(torch.zeros(2, dtype=torch.long)), "at least 3 examples"),
+        (lambda: stratified_fold(torch.zeros(20, dtype=torch.long), 10), "'fold' to be one of"),
+        (lambda: stratified_fold(torch.zeros(9, dtype=torch.long), 0), "at most 9 folds"),
         (lambda: stratified_split(torch.zeros(9, dtype=torch.long), 0, (0.5, 0.5)), "'fractions'"),
     ],
 )

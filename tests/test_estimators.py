@@ -101,6 +101,48 @@ def test_gumbel_bias_shrinks_with_the_temperature():
     assert error(0.1) < error(2.0)
 
 
+def gumbel_slopes(monkeypatch, p, temperature, loss):
+    """Estimates of dE[L]/dlogit for evenly spaced quantiles of the noise, in place of draws."""
+    n = 200_000
+    quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: quantiles)
+    logits = torch.full((n,), p, dtype=torch.float64).logit().requires_grad_()
+    loss(GumbelSigmoid(temperature).accept(logits).mask()).sum().backward()
+    return logits.grad
+
+
+#: Losses of one gate, and (L'(0) + L'(1)) / 2. For the first two it is L(1) - L(0), the exact
+#: gradient over p (1 - p); for the last one that is 1.
+LOSSES = {
+    "affine": (lambda b: 3 * b - 1, 3.0),
+    "quadratic": (lambda b: (b - TARGET) ** 2, 1 - 2 * TARGET),
+    "cubic": (lambda b: b**3, 1.5),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_gumbel_bias_as_stated(monkeypatch, p, loss):
+    function, limit = LOSSES[loss]
+    means = [
+        float(gumbel_slopes(monkeypatch, p, temperature, function).mean()) / (p * (1 - p))
+        for temperature in (1.0, 0.1, 0.01)
+    ]
+    assert means[2] == pytest.approx(limit, abs=0.02)
+    assert abs(means[0] - limit) > abs(means[1] - limit) > abs(means[2] - limit)
+    assert abs(means[0] - limit) > 0.05
+
+
+def test_gumbel_variance_as_stated(monkeypatch):
+    p = 0.3
+    squares = [
+        float(gumbel_slopes(monkeypatch, p, t, lambda b: b).square().mean()) * 6 * t / (p * (1 - p))
+        for t in (0.3, 0.1, 0.03)
+    ]
+    assert squares[2] == pytest.approx(1, abs=0.01)
+    assert abs(squares[0] - 1) > abs(squares[1] - 1) > abs(squares[2] - 1)
+
+
 def test_gumbel_temperature_can_be_annealed():
     estimator = GumbelSigmoid(2.0)
     logits = torch.zeros(1000, requires_grad=True)

@@ -18,7 +18,7 @@ from torch_geometric.transforms import BaseTransform, Compose, NormalizeFeatures
 from topox_difflift import DOMAINS, ESTIMATORS, DiffLift, Domain, Estimator, LiftedComplex
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.domains import Boundary, Cell, Hypergraph
-from topox_difflift.estimators import GumbelSigmoid
+from topox_difflift.estimators import Acceptance, GumbelSigmoid
 from topox_difflift.testing import (
     AcceptAll,
     RejectAll,
@@ -440,6 +440,28 @@ def test_rejected_cells_receive_gradient_only_where_they_are_kept(domain):
     assert not any(found["drop"].values())
 
 
+class Overheard(AcceptAll):
+    """Remembers the groups it was given."""
+
+    def accept(self, logits, generator=None, group=None):
+        self.groups.append(group)
+        return super().accept(logits, generator, group)
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_candidates_compete_within_their_graph_and_only_with_real_ones(domain):
+    estimator = Overheard()
+    estimator.groups, estimator.stochastic = [], True
+    lifted = make(domain, estimator=estimator, generator=seeded(1))(Batch.from_data_list(graphs()))
+    for rank, group in enumerate(estimator.groups, start=1):
+        learned = lifted[f"prob_{rank}"] < 1
+        real = lifted[f"mask_{rank}"][learned] == 1  # everything is accepted, if it is included
+        found = sorted((2 * lifted[f"batch_{rank}"][learned] + ~real).tolist())
+        assert found == sorted(group.tolist())
+    # Pairs that only a larger size would have proposed.
+    assert bool((estimator.groups[0] % 2 == 1).any()) == (domain != "hypergraph")
+
+
 def test_rejected_cells_are_dropped_in_eval():
     lifted = make(estimator=RejectAll()).eval()(graph())
     assert lifted.num_cells[1] == graph().num_edges // 2
@@ -644,13 +666,13 @@ class OneHop(Domain):
     order = Hypergraph.order
 
 
-class Half(Estimator):
-    """A third party's estimator: accept the better half."""
+class Likely(Estimator):
+    """A third party's estimator: accept what is as likely as at the start, to two digits."""
 
     stochastic = False
 
-    def decide(self, logits, prob, generator):
-        return logits > torch.cat([logits, logits.new_zeros(1)]).median(), prob
+    def accept(self, logits, generator=None, group=None):
+        return Acceptance(logits.sigmoid(), logits > 0.99)
 
 
 def test_third_party_domain(monkeypatch):
@@ -663,10 +685,13 @@ def test_third_party_domain(monkeypatch):
 
 
 def test_third_party_estimator(monkeypatch):
-    check_estimator(Half())
-    monkeypatch.setitem(ESTIMATORS, "half", Half)
-    lifted = make("hypergraph", estimator="half")(graph())
-    assert int(lifted.mask_1[lifted.prob_1 < 1].sum()) == 4
+    check_estimator(Likely())
+    monkeypatch.setitem(ESTIMATORS, "likely", Likely)
+    lifted = make("hypergraph", estimator="likely")(graph())
+    learned = lifted.prob_1 < 1
+    expected = lifted.prob_1[learned].logit() > 0.99
+    assert torch.equal(lifted.mask_1[learned] == 1, expected)
+    assert 0 < int(expected.sum()) < 8
 
 
 class WrongFaces(Cell):
@@ -709,8 +734,9 @@ class Coin(Estimator):
 
     stochastic = True
 
-    def decide(self, logits, prob, generator):
-        return torch.rand_like(prob) < prob, prob
+    def accept(self, logits, generator=None, group=None):
+        prob = logits.sigmoid()
+        return Acceptance(prob, torch.rand_like(prob) < prob)
 
 
 class Fixed(Estimator):
@@ -718,11 +744,22 @@ class Fixed(Estimator):
 
     stochastic = False
 
-    def decide(self, logits, prob, generator):
-        return prob > 0.5, prob.detach() + 0 * logits
+    def accept(self, logits, generator=None, group=None):
+        prob = logits.sigmoid()
+        return Acceptance(prob, prob > 0.5, prob.detach() + 0 * logits)
 
 
-@pytest.mark.parametrize("estimator", [Coin(), Fixed()], ids=["coin", "fixed"])
+class Best(Estimator):
+    """Accepts the best of all groups together."""
+
+    stochastic, competing = False, True
+
+    def accept(self, logits, generator=None, group=None):
+        prob = torch.softmax(logits, 0)
+        return Acceptance(prob, prob > prob.mean())
+
+
+@pytest.mark.parametrize("estimator", [Coin(), Fixed(), Best()], ids=["coin", "fixed", "best"])
 def test_broken_third_party_estimator_is_caught(estimator):
     with pytest.raises(AssertionError):
         check_estimator(estimator)

@@ -54,7 +54,7 @@ def test_console_script_is_declared(project: dict) -> None:
     assert not installed or installed[0].load().__name__ == "main"
 
 
-OPTIONAL = ("lightning", "matplotlib", "numba", "rich", "torchmetrics", "typer")
+OPTIONAL = ("entmax", "lightning", "matplotlib", "numba", "rich", "torchmetrics", "typer")
 
 
 @pytest.mark.parametrize("module", ["topox_difflift", "topox_difflift.cli"])

@@ -28,6 +28,11 @@ def make(k_min: int = 2, k_max: int = 5, seed: int = 0) -> NeighborhoodSize:
     return size
 
 
+def everyone(size: NeighborhoodSize, n: int) -> torch.Tensor:
+    """Nearest nodes of which there are enough."""
+    return torch.zeros(n, size.k_max, dtype=torch.long)
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -52,7 +57,7 @@ def test_distribution_and_tails(bounds, seed, sample):
     pi = size.distribution(z)
     assert pi.shape == (12, k_max - k_min + 1)
     torch.testing.assert_close(pi.sum(1), torch.ones(12, dtype=torch.float64))
-    taken, prob = size(z, sample, seeded(seed))
+    taken, prob = size(z, everyone(size, 12), sample, seeded(seed))
     sizes = torch.arange(k_min, k_max + 1)
     for j in range(k_max):
         torch.testing.assert_close(prob[:, j], pi[:, sizes > j].sum(1))
@@ -67,19 +72,20 @@ def test_distribution_and_tails(bounds, seed, sample):
 def test_draws_follow_the_distribution():
     size, z = make(2, 4), embeddings(1).expand(20_000, -1)
     pi = size.distribution(z[:1]).squeeze(0)
-    count = size(z, True, seeded())[0].sum(1)
+    count = size(z, everyone(size, 20_000), True, seeded())[0].sum(1)
     found = torch.bincount(count, minlength=5)[2:] / len(z)
     torch.testing.assert_close(found.double(), pi.detach(), rtol=0, atol=0.02)
 
 
 def test_draws_come_from_the_generator():
     size, z = make(), embeddings(200)
+    rows = everyone(size, 200)
     random = torch.get_rng_state()
-    first, again, other = (size(z, True, seeded(s))[0] for s in (1, 1, 2))
+    first, again, other = (size(z, rows, True, seeded(s))[0] for s in (1, 1, 2))
     assert torch.equal(random, torch.get_rng_state())
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert torch.equal(size(z, False)[0], size(z, False, seeded(5))[0])
+    assert torch.equal(size(z, rows, False)[0], size(z, rows, False, seeded(5))[0])
 
 
 def test_one_size_has_nothing_to_learn():
@@ -87,7 +93,7 @@ def test_one_size_has_nothing_to_learn():
     assert list(size.parameters()) == []
     size.reset_parameters()
     for sample in (True, False):
-        taken, prob = size(z, sample, seeded())
+        taken, prob = size(z, everyone(size, 12), sample, seeded())
         assert bool(taken.all())
         assert torch.equal(prob, torch.ones(12, 3, dtype=torch.float64))
 
@@ -96,7 +102,7 @@ def test_the_middle_size_comes_first():
     torch.manual_seed(0)
     for k_max, middle in [(4, 3), (6, 4), (3, 3)]:
         size = NeighborhoodSize(64, 64, 2, k_max)
-        taken, _ = size(torch.randn(50, 64), sample=False)
+        taken, _ = size(torch.randn(50, 64), everyone(size, 50), sample=False)
         assert set(taken.sum(1).tolist()) == {middle}
 
 
@@ -250,4 +256,4 @@ def test_each_node_learns_its_own_size():
         optimizer.zero_grad()
         (count - target).square().sum().backward()
         optimizer.step()
-    assert torch.equal(size(z, sample=False)[0].sum(1), target)
+    assert torch.equal(size(z, everyone(size, 16), sample=False)[0].sum(1), target)

@@ -33,6 +33,9 @@ class CandidateCells:
         Straight-through indicator of each cell: exactly 0 for a cell that the sampled
         sizes leave out as a whole, and that is listed only for their gradient; None
         where all are included.
+    prob : torch.Tensor, shape = (n_cells,), optional
+        Probability of each cell where the domain itself decides, which accepts those with
+        a positive one; None where the estimator does.
     """
 
     vertices: Tensor
@@ -40,6 +43,7 @@ class CandidateCells:
     batch: Tensor
     weight: Tensor
     inclusion: Tensor | None = None
+    prob: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the four tensors speak of the same cells."""
@@ -84,6 +88,7 @@ class CandidateCells:
             self.batch.index_select(0, index),
             self.weight.index_select(0, entries),
             None if self.inclusion is None else self.inclusion.index_select(0, index),
+            None if self.prob is None else self.prob.index_select(0, index),
         )
 
     def included(self) -> Tensor:
@@ -98,6 +103,18 @@ class CandidateCells:
         if self.inclusion is None:
             return torch.ones_like(self.sizes, dtype=torch.bool)
         return self.inclusion.detach() > 0
+
+    def group(self) -> Tensor:
+        """
+        Which candidates may compete with each other.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells,), int64
+            One group for each graph, and a second one for those of its candidates that are
+            listed only so that the sizes receive a gradient.
+        """
+        return 2 * self.batch + (~self.included()).long()
 
     def members(self) -> tuple[Tensor, Tensor]:
         """

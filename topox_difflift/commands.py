@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 import topox_difflift
-from topox_difflift.classifier import TNNS
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
+from topox_difflift.liftings import LIFTINGS
+from topox_difflift.nn import TNNS
 
 if TYPE_CHECKING:
     from topox_difflift.job import Result
@@ -69,7 +70,11 @@ def train(  # numpydoc ignore=PR01
         str | None, typer.Option(help=f"{_names(TNNS)}. [default: the one for the domain]")
     ] = None,
     lifting: Annotated[
-        str, typer.Option(help="difflift, or a static one: cycle, khop, none.")
+        str,
+        typer.Option(
+            help=f"{_names(LIFTINGS)}. accept_all and random propose as difflift does; "
+            "those after them are static."
+        ),
     ] = "difflift",
     encoder: Annotated[
         str, typer.Option(help=f"{_names(ENCODERS)}; the same for every lifting.")
@@ -78,11 +83,14 @@ def train(  # numpydoc ignore=PR01
         str | None,
         typer.Option(help=f"{_names(ESTIMATORS)}. Only difflift. [default: straight_through]"),
     ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Share of cells accepted. Only random. [default: 0.5]")
+    ] = None,
     k_min: Annotated[
-        int | None, typer.Option(help="Fewest neighbours. Only difflift. [default: 2]")
+        int | None, typer.Option(help="Fewest neighbours. Not for static ones. [default: 2]")
     ] = None,
     k_max: Annotated[
-        int | None, typer.Option(help="Most neighbours. Only difflift. [default: 5]")
+        int | None, typer.Option(help="Most neighbours. Not for static ones. [default: 5]")
     ] = None,
     hidden_channels: Annotated[int, typer.Option(help="Width of the hidden layers.")] = 32,
     n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
@@ -94,6 +102,10 @@ def train(  # numpydoc ignore=PR01
     seed: Annotated[
         int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
     ] = 0,
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Round of a ten-fold cross-validation, 0 to 9. [default: one split]"),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),

@@ -221,6 +221,11 @@ class LiftedComplex(Data):
         return value[0]
 
     @property
+    def oriented(self) -> bool:
+        """Whether the domain has an orientation, and so signed matrices."""
+        return _ORIENTED[self.domain]
+
+    @property
     def max_rank(self) -> int:
         """Highest rank that was lifted to."""
         rank = 0
@@ -383,7 +388,7 @@ class LiftedComplex(Data):
         """Check the arguments, and build the matrix once."""
         if problem := self._missing_rank(rank):
             raise ValueError(problem)
-        oriented = _ORIENTED[self.domain]
+        oriented = self.oriented
         if signed and not oriented:
             raise ValueError(
                 f"A {self.domain} complex has no orientation: expected 'signed' to be False, "
@@ -403,9 +408,8 @@ class LiftedComplex(Data):
         return without_diagonal(entries(rank, signed and self.domain == "simplicial")).matrix()
 
     def _laplacian(self, kind: str, rank: int, signed: bool) -> Tensor:
-        oriented = _ORIENTED[self.domain]
-        entries = self._laplacian_entries(kind, rank, oriented)
-        if oriented and not signed:
+        entries = self._laplacian_entries(kind, rank, self.oriented)
+        if self.oriented and not signed:
             entries = magnitude(entries, self._laplacian_entries(kind, rank, True, gated=False))
         return entries.matrix()
 

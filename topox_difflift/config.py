@@ -9,22 +9,23 @@ import torch
 from torch_geometric.data import Data
 
 from topox_difflift.checks import check_at_least, check_one_of
-from topox_difflift.classifier import TNNS, Carried, LiftedClassifier
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
-from topox_difflift.lift import DiffLift
-from topox_difflift.liftings import CycleLifting, KHopLifting, NoLifting
+from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
+from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
 
-__all__ = ["LIFTINGS", "TrainingConfig"]
+__all__ = ["TrainingConfig"]
 
-LIFTINGS = ("difflift", "cycle", "khop", "none")
 #: Learning rates of encoders that need another one than 0.003.
 _RATES = {"gps": 0.001}
-#: Domain that a static lifting leads to.
-_LEADS_TO = {"cycle": "cell", "khop": "hypergraph"}
-#: Options that only a learned lifting has, with their defaults.
-_LEARNED = {"estimator": "straight_through", "k_min": 2, "k_max": 5}
+_SIZES = {"k_min": 2, "k_max": 5}
+#: Options that only some liftings have, with their defaults.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "difflift": {"estimator": "straight_through", **_SIZES},
+    "accept_all": _SIZES,
+    "random": {"rate": 0.5, **_SIZES},
+}
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,18 @@ class TrainingConfig:
         Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
     tnn : str, optional
         Topological network; by default the one for the domain.
-    lifting : {"difflift", "cycle", "khop", "none"}
-        The learned lifting or a static one, with the same encoder.
+    lifting : str
+        Name in `topox_difflift.liftings.LIFTINGS`: the learned lifting ("difflift"), the same
+        with another acceptance ("accept_all", "random") or a static one. All have the same
+        encoder.
     encoder : {"gin", "gps"}
         Node embedding.
     estimator : str, optional
-        How `DiffLift` accepts cells.
+        How "difflift" accepts cells. "score_function" lifts each batch four times a step.
+    rate : float, optional
+        Share of the cells that "random" accepts.
     k_min, k_max : int, optional
-        Bounds of the neighbourhood size of `DiffLift`.
+        Bounds of the learned neighbourhood size of "difflift", "accept_all" and "random".
     hidden_channels, n_layers : int
         Width, and number of layers of the topological network.
     batch_size, max_epochs : int
@@ -59,6 +64,9 @@ class TrainingConfig:
         does not get off the ground at more.
     seed : int
         Seed of the split, the initialisation, the batches and the lifting.
+    fold : int, optional
+        Round of a ten-fold cross-validation, from 0 to 9; by default one split of 80, 10 and
+        10 %. The folds are the same for all rounds of a seed.
 
     Raises
     ------
@@ -73,6 +81,7 @@ class TrainingConfig:
     lifting: str = "difflift"
     encoder: str = "gin"
     estimator: str | None = None
+    rate: float | None = None
     k_min: int | None = None
     k_max: int | None = None
     hidden_channels: int = 32
@@ -81,14 +90,17 @@ class TrainingConfig:
     max_epochs: int = 20
     lr: float | None = None
     seed: int = 0
+    fold: int | None = None
 
     def __post_init__(self) -> None:
         """Check the options and fill in those that follow from others."""
-        check_one_of("lifting", self.lifting, LIFTINGS)
+        check_one_of("lifting", self.lifting, tuple(LIFTINGS))
         check_one_of("encoder", self.encoder, tuple(ENCODERS))
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)
+        if self.fold is not None and self.fold not in range(10):
+            raise ValueError(f"Expected 'fold' to be from 0 to 9 (got {self.fold})")
         if self.lr is None:
             object.__setattr__(self, "lr", _RATES.get(self.encoder, 0.003))
         elif not self.lr > 0:
@@ -97,49 +109,58 @@ class TrainingConfig:
         self._settle_lifting()
 
     def _settle_domain(self) -> None:
-        domain, tnn = self.domain, self.tnn
+        domain, tnn, target = self.domain, self.tnn, leads_to(self.lifting)
         if tnn is not None:
             check_one_of("tnn", tnn, tuple(TNNS))
         if domain is None:
-            made_for = TNNS[tnn].topologies[0] if tnn else "cell"
-            domain = _LEADS_TO.get(self.lifting, made_for)
+            domain = target or (TNNS[tnn].domains[0] if tnn else "cell")
         check_one_of("domain", domain, tuple(DOMAINS))
         topology = DOMAINS[domain].topology
-        fitting = [name for name, network in TNNS.items() if topology in network.topologies]
+        fitting = [name for name, adapter in TNNS.items() if topology in adapter.domains]
         if tnn is None:
             tnn = fitting[0]
         if tnn not in fitting:
             raise ValueError(
                 f"Expected 'tnn' to be {' or '.join(fitting)} for domain {domain!r} (got {tnn!r}, "
-                f"which is for {', '.join(TNNS[tnn].topologies)})"
+                f"which is for {', '.join(TNNS[tnn].domains)})"
             )
-        if _LEADS_TO.get(self.lifting, domain) != domain:
+        if target not in (None, domain):
             raise ValueError(
-                f"Expected 'domain' to be {_LEADS_TO[self.lifting]!r} with lifting "
-                f"{self.lifting!r}, which makes no other (got {domain!r})"
+                f"Expected 'domain' to be {target!r} with lifting {self.lifting!r}, which makes "
+                f"no other (got {domain!r})"
             )
         object.__setattr__(self, "domain", domain)
         object.__setattr__(self, "tnn", tnn)
 
     def _settle_lifting(self) -> None:
-        given = {name: getattr(self, name) for name in _LEARNED if getattr(self, name) is not None}
-        if self.lifting != "difflift":
-            if given:
-                raise ValueError(
-                    f"Expected no {' or '.join(map(repr, given))} with lifting {self.lifting!r}, "
-                    "where it would have no effect; leave it out, or take lifting 'difflift'"
-                )
-            return
-        settled = {**_LEARNED, **given}
-        if "k_max" not in given:
-            settled["k_max"] = max(settled["k_min"], settled["k_max"])
-        check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
-        check_at_least("k_min", settled["k_min"], 1)
-        check_at_least("k_max", settled["k_max"], settled["k_min"], "the value of k_min")
+        names = {name for options in _OPTIONS.values() for name in options}
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        settled = {**_OPTIONS.get(self.lifting, {}), **given}
+        for name in sorted(settled.keys() - _OPTIONS.get(self.lifting, {}).keys()):
+            having = [lifting for lifting, options in _OPTIONS.items() if name in options]
+            raise ValueError(
+                f"Expected no {name!r} with lifting {self.lifting!r}, where it would have no "
+                f"effect; leave it out, or take lifting {' or '.join(map(repr, having))}"
+            )
+        assert self.tnn is not None  # noqa: S101 -- settled before, for the type checker
+        if self.lifting == "difflift" and TNNS[self.tnn].learns == ():
+            raise ValueError(
+                f"Expected 'tnn' to be a network that a lifting can learn through (got "
+                f"{self.tnn!r}, which {TNNS[self.tnn].why}); take another, or a static lifting"
+            )
+        if "estimator" in settled:
+            check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
+        if "rate" in settled:
+            FixedRate(settled["rate"])  # checks it
+        if "k_min" in settled:
+            check_at_least("k_min", settled["k_min"], 1)
+            if "k_max" not in given:
+                settled["k_max"] = max(settled["k_min"], settled["k_max"])
+            check_at_least("k_max", settled["k_max"], settled["k_min"], "the value of k_min")
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 
-    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> LiftedClassifier:
+    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> TopologicalNetwork:
         """
         Build the model, initialised from the seed.
 
@@ -154,7 +175,7 @@ class TrainingConfig:
 
         Returns
         -------
-        LiftedClassifier
+        TopologicalNetwork
             The model; no parameter waits for a first input. The global seed is as before.
         """
         hidden, smallest = self.hidden_channels, _smallest_graph(in_channels, edge_channels)
@@ -163,29 +184,40 @@ class TrainingConfig:
             encoder = ENCODERS[self.encoder](in_channels, hidden)
             # At once, so that its weights do not depend on the lifting.
             encoder(smallest.x, smallest.edge_index, smallest.batch, smallest.edge_attr)
-            assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
-            tnn = TNNS[self.tnn](in_channels + hidden, hidden, self.n_layers)
-            model = LiftedClassifier(encoder, self._lifting(hidden), tnn, num_classes)
+            tnn = self._build_tnn(in_channels + hidden)
+            lift = EmbedThenLift(encoder, self._lifting(in_channels, tnn))
+            model = TopologicalNetwork(lift, tnn, num_classes, hidden_channels=hidden)
             model.eval()(smallest)
         return model.train()
 
-    def _lifting(self, hidden: int) -> torch.nn.Module:
-        if self.lifting == "cycle":
-            return CycleLifting()
-        if self.lifting == "khop":
-            return KHopLifting()
-        assert self.domain is not None  # noqa: S101 -- settled above, for the type checker
-        if self.lifting == "none":
-            return NoLifting(self.domain)
-        learned: dict[str, Any] = {name: getattr(self, name) for name in _LEARNED}
-        generator = torch.Generator()
-        return DiffLift(
-            self.domain,
-            encoder=Carried(hidden),
-            hidden_channels=hidden,
-            generator=generator,
-            **learned,
-        )
+    def _build_tnn(self, channels: int) -> torch.nn.Module:
+        assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
+        build = TNNS[self.tnn].build
+        if build is None:
+            raise ValueError(
+                f"Expected 'tnn' to be a network that can be built by name (got {self.tnn!r}, "
+                "whose adapter has no 'build')"
+            )
+        return build(channels, self.hidden_channels, self.n_layers)
+
+    def _lifting(self, in_channels: int, tnn: torch.nn.Module) -> torch.nn.Module:
+        make, width = LIFTINGS[self.lifting], self.hidden_channels
+        assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
+        known = TNNS[self.tnn].settled(tnn)
+        if self.lifting in _OPTIONS:
+            return make(
+                self.domain,
+                # Ranks that the network does not read would never be trained.
+                max_rank=known.max_rank,
+                rejected="keep" if known.kept else "drop",
+                encoder=Carried(width),
+                hidden_channels=width,
+                generator=torch.Generator(),
+                **{name: getattr(self, name) for name in _OPTIONS[self.lifting]},
+            )
+        if self.lifting == "knn":  # not by the embedding, which the features carry along
+            return make(in_channels=in_channels)
+        return make() if leads_to(self.lifting) else make(self.domain, known.max_rank)
 
 
 def _smallest_graph(in_channels: int, edge_channels: int) -> Data:

@@ -271,7 +271,9 @@ class GIN(_Encoder):
         return h
 
 
-def random_walk_encoding(edge_index: Tensor, batch: Tensor, length: int) -> Tensor:
+def random_walk_encoding(
+    edge_index: Tensor, batch: Tensor, length: int, dtype: torch.dtype | None = None
+) -> Tensor:
     """
     Probabilities that a random walk is back at its node after 1, ..., `length` steps.
 
@@ -283,6 +285,8 @@ def random_walk_encoding(edge_index: Tensor, batch: Tensor, length: int) -> Tens
         Graph of each node.
     length : int
         Number of steps.
+    dtype : torch.dtype, optional
+        Type of the result, in which it is computed; by default PyTorch's.
 
     Returns
     -------
@@ -295,7 +299,7 @@ def random_walk_encoding(edge_index: Tensor, batch: Tensor, length: int) -> Tens
     .. [1] Dwivedi et al. Graph neural networks with learnable structural and positional
        representations. ICLR 2022.
     """
-    adjacency = to_dense_adj(edge_index, batch).to(torch.get_default_dtype())
+    adjacency = to_dense_adj(edge_index, batch).to(dtype or torch.get_default_dtype())
     degree = adjacency.sum(-1, keepdim=True)
     # Isolated nodes have an empty row; any positive divisor leaves it empty.
     step = adjacency / (degree + (degree == 0))
@@ -379,8 +383,8 @@ class GPS(_Encoder):
             Embeddings.
         """
         arcs = self._edge_features(edge_attr)
-        position = random_walk_encoding(edge_index, batch, self.walk_length)
-        h = self._node_features(x) + self.position(position.to(x.dtype))
+        position = random_walk_encoding(edge_index, batch, self.walk_length, x.dtype)
+        h = self._node_features(x) + self.position(position)
         for layer in self.layers:
             h = layer(h, edge_index, batch, arcs)
         return h

@@ -12,7 +12,7 @@ import torch
 from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
-from topox_difflift.datasets import load_dataset, stratified_split
+from topox_difflift.datasets import load_dataset, stratified_fold, stratified_split
 from topox_difflift.summary import RankSummary
 from topox_difflift.training import TrainingModule, fit
 
@@ -54,7 +54,8 @@ class Splits:
         Returns
         -------
         Splits
-            The graphs: 80 % for training, 10 % for validation, 10 % for the test.
+            The graphs: 80 % for training, 10 % for validation, 10 % for the test, at random or
+            as the folds of a cross-validation.
 
         Raises
         ------
@@ -69,7 +70,10 @@ class Splits:
                 f"(got {config.dataset!r}, with 'y' of {labels.dtype}, {labels.numel()} values for "
                 f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG'"
             )
-        parts = stratified_split(labels, config.seed)
+        if config.fold is None:
+            parts = stratified_split(labels, config.seed)
+        else:
+            parts = stratified_fold(labels, config.fold, config.seed)
         return cls(*([graphs[i] for i in part.tolist()] for part in parts))
 
     def sizes(self) -> tuple[int, int, int]:
@@ -304,8 +308,8 @@ def _test(
     examples: list[LiftedComplex] = []
     with torch.no_grad():
         for batch in DataLoader(graphs, module.config.batch_size, generator=torch.Generator()):
-            lifted = model.lift(batch)
-            right += int((model.classify(lifted).argmax(1) == batch.y).sum())
+            lifted = model.lifted(batch)
+            right += int((model.predict(lifted).argmax(1) == batch.y).sum())
             summaries.append(lifted.summary().ranks)
             examples += lifted.accepted().unbatch()
     ranks = tuple(_total(of_rank) for of_rank in zip(*summaries, strict=True))

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
+from topox_difflift import ragged
 from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.graph import Graph, as_data, check_graph
-from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
+from topox_difflift.proximity import Kernel, Nearest, NeighborhoodRule, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
 
     Parameters
     ----------
-    domain : {"hypergraph", "simplicial", "cell", "combinatorial"} or Domain, default="cell"
-        Where to lift to; an instance carries its own settings.
+    domain : {"hypergraph", "simplicial", "cell", "combinatorial", "dcm"} or Domain, optional
+        Where to lift to, by default "cell"; an instance carries its own settings.
     max_rank : int, optional
         Highest rank, by default 2, and 1 for a hypergraph.
     encoder : {"gin", "gps"} or torch.nn.Module, default="gin"
@@ -63,8 +64,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Width of the embedding and of the hidden layers.
     k_min, k_max : int, default=2, 5
         Bounds of the learned number of neighbours.
-    estimator : {"straight_through", "gumbel", "threshold"} or Estimator, optional
-        How cells are accepted, by default "straight_through".
+    estimator : str or Estimator, optional
+        How cells are accepted, by default "straight_through"; or "gumbel", "threshold",
+        "exact_k", "score_function", "entmax".
     rejected : {"keep", "drop"}, default="keep"
         While training, keep rejected cells as columns with mask 0, so that they receive
         gradient, or drop them. In `eval()` they are dropped.
@@ -162,15 +164,16 @@ class DiffLift(torch.nn.Module, BaseTransform):
         self._encoder_takes = _parameters(self.encoder)
         self.scorers, self.sizes, self.kernels = (torch.nn.ModuleDict() for _ in range(3))
         for rank in range(1, self.max_rank + 1):
-            self.scorers[str(rank)] = CellScorer(
-                width,
-                hidden_channels,
-                deep_set=self.domain.deep_set(rank),
-                aggregation=aggregation,
-                dispersion=dispersion,
-            )
+            if not self.domain.decides(rank):
+                self.scorers[str(rank)] = CellScorer(
+                    width,
+                    hidden_channels,
+                    deep_set=self.domain.deep_set(rank),
+                    aggregation=aggregation,
+                    dispersion=dispersion,
+                )
             if self.domain.neighborhood(rank) != "none":
-                self.sizes[str(rank)] = NeighborhoodSize(width, hidden_channels, k_min, k_max)
+                self.sizes[str(rank)] = self.domain.rule(width, hidden_channels, k_min, k_max)
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
         self._proposals: tuple[_Proposal, ...] = ()
@@ -284,7 +287,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 f"{graph.x.dtype} (got {z.dtype}); encoder.to({graph.x.dtype})"
             )
         check_finite(z, f"encoder {name}", "embedding", "node")
-        return z
+        # Under autocast it comes in half precision; gates and distances are those of the features.
+        return z.to(graph.x.dtype)
 
     def _nearest(self, graph: Graph, rank: int, z: Tensor) -> Nearest | None:
         if self.domain.neighborhood(rank) == "none":
@@ -294,7 +298,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             z,
             graph.batch,
             graph.num_graphs,
-            cast("NeighborhoodSize", self.sizes[str(rank)]),
+            cast("NeighborhoodRule", self.sizes[str(rank)]),
             cast("Kernel | None", kernel),
             include_self=self.domain.neighborhood(rank) == "closed",
             sample=self.training and self.estimator.stochastic,
@@ -305,25 +309,34 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        logits = self.scorers[str(rank)](z, candidates)
-        check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
+        score = self._score(rank, z, candidates)
         if self.cell_budget is not None:
-            kept = _most_probable(
-                _preference(logits, candidates), candidates.batch, self.cell_budget
-            )
-            candidates, logits = candidates.select(kept), logits[kept]
-        acceptance = self.estimator.accept(logits, self.generator)
+            preference = _preference(score, candidates)
+            kept = _most_probable(preference, candidates.batch, self.cell_budget)
+            candidates, score = candidates.select(kept), score[kept]
+        if candidates.prob is None:
+            acceptance = self.estimator.accept(score, self.generator, candidates.group())
+        else:
+            acceptance = Acceptance(candidates.prob, candidates.prob > 0)
         included = candidates.included()
         if self.rescue:
-            preference = _preference(logits, candidates)
+            preference = _preference(score, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
         counts = torch.bincount(candidates.batch[included], minlength=graph.num_graphs)
-        sizes = None if nearest is None else nearest.prob
-        proposal = _Proposal(logits, candidates.inclusion, sizes, counts)
+        rule = None if nearest is None else cast("NeighborhoodRule", self.sizes[str(rank)])
+        proposal = _Proposal(acceptance, candidates, nearest, rule, counts)
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
         return self.domain.attach(skeleton, rank, candidates, acceptance), proposal
+
+    def _score(self, rank: int, z: Tensor, candidates: CandidateCells) -> Tensor:
+        """Compute acceptance logits, or take the probabilities where the domain decides."""
+        if candidates.prob is not None:
+            return candidates.prob
+        logits = self.scorers[str(rank)](z, candidates).to(z.dtype)
+        check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
+        return logits
 
     @property
     def _keeps(self) -> bool:
@@ -338,8 +351,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
         -------
         dict of str to torch.Tensor
             Scalars: "expected_size", the mean over nodes of E[k_v]; "expected_cells", the
-            expected number of accepted candidates per graph; "entropy", the mean entropy of
-            the acceptances in nats.
+            expected number of accepted candidates per graph, or the sum of their
+            probabilities where nothing is random; "entropy", the mean entropy of the
+            acceptances in nats.
 
         Raises
         ------
@@ -349,6 +363,35 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if not self._proposals:
             raise RuntimeError("Expected a forward pass before regularization() (got none)")
         return _regularization(self._proposals)
+
+    def log_prob(self) -> Tensor:
+        """
+        Return the log-probability of the acceptances drawn in the last forward pass.
+
+        It is what was drawn that counts: candidates beyond `cell_budget` were not, and the
+        draw of a cell that was rejected and then saved by `rescue` is its rejection. Drawn
+        sizes are not part of it.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_graphs,)
+            Sum over the candidates of all ranks of each graph, with gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If the last forward pass drew nothing, or with an estimator without
+            log-probabilities.
+        """
+        drawn = [proposal.log_prob() for proposal in self._proposals]
+        by_rank = [of_rank for of_rank in drawn if of_rank is not None]
+        if not by_rank:
+            raise RuntimeError(
+                "Expected a forward pass in training mode with an estimator that has "
+                "log-probabilities, such as 'score_function', before log_prob() "
+                f"(got {self.estimator!r}, training={self.training})"
+            )
+        return torch.stack(by_rank).sum(0)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
@@ -392,16 +435,13 @@ def _build(name: str, value: Any, registry: dict[str, Any], kind: type) -> Any:
 
 def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
     """Candidates among the `budget` most probable of their graph, in their order."""
-    order = torch.argsort(logits, descending=True, stable=True)
-    order = order[torch.argsort(batch[order], stable=True)]
-    counts = torch.bincount(batch)
-    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[batch[order]]
-    return order[rank < budget].sort().values
+    order, sizes = ragged.by_group(logits, batch)
+    return order[ragged.positions(sizes) < budget].sort().values
 
 
-def _preference(logits: Tensor, candidates: CandidateCells) -> Tensor:
-    """Logits, those of cells that are not included below all others."""
-    return torch.where(candidates.included(), logits.detach(), -torch.inf)
+def _preference(score: Tensor, candidates: CandidateCells) -> Tensor:
+    """Scores, those of cells that are not included below all others."""
+    return torch.where(candidates.included(), score.detach(), -torch.inf)
 
 
 def _rescue(
@@ -417,24 +457,40 @@ def _rescue(
 
 
 class _Proposal(NamedTuple):
-    """The candidates of one rank: logits, inclusion, P(k_v > j), and their number per graph."""
+    """The candidates of one rank, what became of them, and their number per graph."""
 
-    logits: Tensor
-    inclusion: Tensor | None
-    sizes: Tensor | None
+    acceptance: Acceptance
+    candidates: CandidateCells
+    nearest: Nearest | None
+    rule: NeighborhoodRule | None
     counts: Tensor
+
+    def log_prob(self) -> Tensor | None:
+        """Log-probability of what was drawn, of each graph."""
+        drawn = self.acceptance.log_prob
+        if drawn is None:
+            return None
+        drawn = drawn * self.candidates.included()
+        return drawn.new_zeros(len(self.counts)).index_add(0, self.candidates.batch, drawn)
+
+
+def _entropy(prob: Tensor) -> Tensor:
+    """Entropy of each acceptance; 0 with derivative 0, not infinity, where it is certain."""
+    open_ = (prob > 0) & (prob < 1)
+    inside = torch.where(open_, prob, 0.5)
+    entropy = torch.special.entr(inside) + torch.special.entr(1 - inside)
+    return torch.where(open_, entropy, 0)
 
 
 def _regularization(proposals: tuple[_Proposal, ...]) -> dict[str, Tensor]:
     """Add up the ranks; the entropy is the mean over all candidates."""
-    softplus, entropies, cells, sizes = torch.nn.functional.softplus, [], [], []
-    for logits, inclusion, size, counts in proposals:
-        prob = torch.sigmoid(logits)
-        # From the logits: p log p has an infinite derivative where p has saturated.
-        entropies.append(prob * softplus(-logits) + (1 - prob) * softplus(logits))
+    entropies, cells, sizes = [], [], []
+    for acceptance, candidates, nearest, rule, counts in proposals:
+        prob, inclusion = acceptance.prob, candidates.inclusion
+        entropies.append(_entropy(prob))
         cells.append((prob if inclusion is None else prob * inclusion).sum() / len(counts))
-        if size is not None:
-            sizes.append(size.sum(-1).mean())
+        if nearest is not None and rule is not None:
+            sizes.append(rule.expected_size(nearest))
     entropy = torch.cat(entropies)
     return {
         "expected_size": torch.stack(sizes).mean() if sizes else entropy.new_zeros(()),

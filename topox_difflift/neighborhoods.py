@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from topox_difflift.ragged import owners, starts
-from topox_difflift.sparse import sparse_coo
+from topox_difflift.sparse import sparse_coo, stable_order
 
 __all__ = [
     "Boundary",
@@ -89,7 +89,8 @@ class PairPattern:
         shift = starts(sizes).index_select(0, group) - starts(partners)
         right = torch.arange(left.numel(), device=left.device) + shift.index_select(0, left)
         key = item.index_select(0, left) * n_items + item.index_select(0, right)
-        key, order = key.sort()
+        order = stable_order(key)
+        key = key.index_select(0, order)
         key, rank = torch.unique_consecutive(key, return_inverse=True)
         slot = torch.empty_like(rank).scatter_(0, order, rank)
         return cls(_unpack(key, n_items), left, right, slot)

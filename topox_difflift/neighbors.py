@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -11,9 +11,6 @@ from topox_difflift import ragged
 from topox_difflift.cliques import edge_ids
 from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments, stable_order
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["knn", "pairs", "squared_distances"]
 
@@ -278,33 +275,13 @@ def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
 
 def _fill_small(out: Tensor, graphs: _Graphs, chunk_rows: int | None) -> None:
     """Search graphs of up to `_BIG` nodes, many at once."""
-    for members, size in _buckets(graphs.sizes):
+    small = ((graphs.sizes > 1) & (graphs.sizes <= _BIG)).nonzero().flatten()
+    for group, size in ragged.buckets(graphs.sizes[small]):
+        members = small[group]
         width = max(size, graphs.z.size(1))
         rows = chunk_rows or _rows(graphs, width, _BLOCK_PADDED)
         for chunk in members.split(max(1, rows // size)):
             _fill_padded(out, graphs, chunk, size)
-
-
-def _buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """
-    Yield the graphs of 2 to `_BIG` nodes in groups of similar size, with the largest size.
-
-    Padding every graph to the largest one of its group costs at most four times the sum of
-    the squared sizes: either all are within that bound, or sizes in a group differ by less
-    than a factor of two.
-    """
-    small = ((sizes > 1) & (sizes <= _BIG)).nonzero().flatten()
-    if not small.numel():
-        return
-    chosen = sizes[small]
-    largest = int(chosen.max())
-    if small.numel() * largest**2 <= 4 * int(chosen.square().sum()):
-        yield small, largest
-        return
-    octave = chosen.double().log2().floor()
-    for value in octave.unique():
-        inside = octave == value
-        yield small[inside], int(chosen[inside].max())
 
 
 def _fill_padded(out: Tensor, graphs: _Graphs, members: Tensor, size: int) -> None:

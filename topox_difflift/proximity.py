@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,9 +13,10 @@ from torch_geometric.nn import MLP
 
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
+from topox_difflift.entmax import entmax
 from topox_difflift.neighbors import knn, squared_distances
 
-__all__ = ["Kernel", "Nearest", "NeighborhoodSize"]
+__all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "NeighborhoodSize"]
 
 
 class Kernel(torch.nn.Module):
@@ -69,9 +73,9 @@ class Nearest:
     index : torch.Tensor, shape = (n_nodes, k_max), int64
         Nearest nodes, nearest first, -1 where a graph has no more.
     taken : torch.Tensor, shape = (n_nodes, k_max), bool
-        Whether column j is among the k_v that node v takes.
+        Whether node v takes column j.
     prob : torch.Tensor, shape = (n_nodes, k_max)
-        P(k_v > j), the probability that column j is taken, with gradient.
+        Probability of column j, with gradient: P(k_v > j) where a number k_v is taken.
     z : torch.Tensor, shape = (n_nodes, channels)
         The embeddings that were searched.
     kernel : Kernel, optional
@@ -139,7 +143,70 @@ class Nearest:
         return self.kernel(self.z, source, target)
 
 
-class NeighborhoodSize(torch.nn.Module):
+class NeighborhoodRule(torch.nn.Module, ABC):
+    """
+    Say which of its nearest nodes a node takes.
+
+    Attributes
+    ----------
+    k_max : int
+        Number of nearest nodes to choose from.
+    two_sided : bool
+        Whether the first one that is not taken has a gradient to give.
+    """
+
+    k_max: int
+    two_sided: ClassVar[bool]
+
+    @abstractmethod
+    def forward(
+        self, z: Tensor, index: Tensor, sample: bool, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Choose for each node.
+
+        Parameters
+        ----------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+        index : torch.Tensor, shape = (n_nodes, k_max), int64
+            Nearest nodes, nearest first, -1 where a graph has no more.
+        sample : bool
+            Whether to draw, where the rule is random.
+        generator : torch.Generator, optional
+            Source of random numbers.
+
+        Returns
+        -------
+        taken : torch.Tensor, shape = (n_nodes, k_max), bool
+            What each node takes, never where `index` is -1.
+        prob : torch.Tensor, shape = (n_nodes, k_max)
+            Probabilities.
+
+        Raises
+        ------
+        FloatingPointError
+            If a probability is not finite.
+        """
+
+    @abstractmethod
+    def expected_size(self, nearest: Nearest) -> Tensor:
+        """
+        Mean over the nodes of the expected number of neighbours to take.
+
+        Parameters
+        ----------
+        nearest : Nearest
+            What this rule has chosen.
+
+        Returns
+        -------
+        torch.Tensor, scalar
+            The mean.
+        """
+
+
+class NeighborhoodSize(NeighborhoodRule):
     """
     Learned number of neighbours k_v of each node.
 
@@ -173,6 +240,8 @@ class NeighborhoodSize(torch.nn.Module):
     ----------
     .. [1] Franco et al. Differentiable lifting for topological neural networks. ICLR 2026.
     """
+
+    two_sided: ClassVar[bool] = True
 
     def __init__(self, in_channels: int, hidden_channels: int, k_min: int, k_max: int) -> None:
         super().__init__()
@@ -217,7 +286,7 @@ class NeighborhoodSize(torch.nn.Module):
         return torch.softmax(self.mlp(z).t(), dim=0).t().contiguous()
 
     def forward(
-        self, z: Tensor, sample: bool, generator: torch.Generator | None = None
+        self, z: Tensor, index: Tensor, sample: bool, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """
         Choose a size for each node.
@@ -226,6 +295,8 @@ class NeighborhoodSize(torch.nn.Module):
         ----------
         z : torch.Tensor, shape = (n_nodes, channels)
             Embeddings.
+        index : torch.Tensor, shape = (n_nodes, k_max), int64
+            Nearest nodes, nearest first, -1 where a graph has no more.
         sample : bool
             Draw the size, or take the mode.
         generator : torch.Generator, optional
@@ -234,7 +305,7 @@ class NeighborhoodSize(torch.nn.Module):
         Returns
         -------
         taken : torch.Tensor, shape = (n_nodes, k_max), bool
-            ``1[k_v > j]``.
+            ``1[k_v > j]``, where there is a j-th node.
         prob : torch.Tensor, shape = (n_nodes, k_max)
             ``P(k_v > j)``.
 
@@ -253,14 +324,123 @@ class NeighborhoodSize(torch.nn.Module):
         tail = pi.flip(-1).cumsum(-1).flip(-1)[:, 1:]  # P(k_v > j) for j >= k_min
         prob = torch.cat([z.new_ones(len(z), self.k_min), tail], dim=-1)
         columns = torch.arange(self.k_max, device=z.device)
-        return columns < chosen + self.k_min, prob
+        return (columns < chosen + self.k_min) & (index >= 0), prob
+
+    def expected_size(self, nearest: Nearest) -> Tensor:
+        """
+        Mean over the nodes of E[k_v].
+
+        Parameters
+        ----------
+        nearest : Nearest
+            What this rule has chosen.
+
+        Returns
+        -------
+        torch.Tensor, scalar
+            The mean, with gradient.
+        """
+        return nearest.prob.sum(-1).mean()
+
+
+class EntmaxSupport(NeighborhoodRule):
+    """
+    The nearest nodes with a positive entmax probability.
+
+    ``p_v = entmax(-t d^2)`` over the k_max nearest nodes, with d^2 the mean squared
+    difference of two embeddings and t > 0 learned, and v takes those with p > 0. A node that
+    takes fewer than k_max has the probabilities that entmax over all nodes would give.
+
+    Parameters
+    ----------
+    k_max : int
+        Number of nearest nodes.
+    alpha : float
+        Exponent of entmax, greater than 1.
+
+    Notes
+    -----
+    t starts at 10, where of 5 nearest 2 to 4 are taken if the embeddings differ by about 1,
+    and more if by less. What is not taken has no gradient by which it could come back, and a
+    node that takes one other alone has none at all, so that t had better start low.
+
+    References
+    ----------
+    .. [1] Battiloro et al. From latent graph to latent topology inference: differentiable
+       cell complex module. ICLR 2024.
+    """
+
+    two_sided: ClassVar[bool] = False
+
+    def __init__(self, k_max: int, alpha: float) -> None:
+        super().__init__()
+        self.k_max, self.alpha = k_max, alpha
+        self.log_scale = torch.nn.Parameter(torch.empty(()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set t to 10."""
+        torch.nn.init.constant_(self.log_scale, math.log(10))
+
+    def forward(
+        self, z: Tensor, index: Tensor, sample: bool, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Choose the support for each node; nothing is random.
+
+        Parameters
+        ----------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+        index : torch.Tensor, shape = (n_nodes, k_max), int64
+            Nearest nodes, nearest first, -1 where a graph has no more.
+        sample : bool
+            Not used.
+        generator : torch.Generator, optional
+            Not used.
+
+        Returns
+        -------
+        taken : torch.Tensor, shape = (n_nodes, k_max), bool
+            ``p > 0``.
+        prob : torch.Tensor, shape = (n_nodes, k_max)
+            The probabilities p.
+
+        Raises
+        ------
+        FloatingPointError
+            If a score is not finite.
+        """
+        node, column = (index >= 0).nonzero(as_tuple=True)
+        distance = squared_distances(z, node, index[node, column]) / z.size(1)
+        score = -self.log_scale.exp() * distance
+        check_finite(score, "entmax neighborhood", "score", "pair")
+        rows = score.new_full(index.shape, -torch.inf).index_put((node, column), score)
+        prob = entmax(rows, self.alpha)
+        return prob > 0, prob
+
+    def expected_size(self, nearest: Nearest) -> Tensor:
+        """
+        Mean over the nodes of the size of the support.
+
+        Parameters
+        ----------
+        nearest : Nearest
+            What this rule has chosen.
+
+        Returns
+        -------
+        torch.Tensor, scalar
+            The mean, without gradient, as there is none.
+        """
+        return nearest.taken.sum(-1).to(nearest.prob.dtype).mean()
 
 
 def search(
     z: Tensor,
     batch: Tensor,
     num_graphs: int,
-    size: NeighborhoodSize,
+    rule: NeighborhoodRule,
     kernel: Kernel | None,
     *,
     include_self: bool,
@@ -279,8 +459,8 @@ def search(
         Graph of each node, ascending.
     num_graphs : int
         Number of graphs.
-    size : NeighborhoodSize
-        Chooses how many neighbours each node takes.
+    rule : NeighborhoodRule
+        Chooses which of the nearest each node takes.
     kernel : Kernel, optional
         Source of membership weights.
     include_self : bool
@@ -288,7 +468,8 @@ def search(
     sample : bool
         Whether sizes are drawn.
     two_sided : bool
-        Whether the first neighbour that is not taken is listed as well.
+        Whether the first neighbour that is not taken is listed as well, if the rule has a
+        gradient for it.
     generator : torch.Generator, optional
         Source of random numbers.
 
@@ -297,6 +478,6 @@ def search(
     Nearest
         The neighbourhoods.
     """
-    index = knn(z.detach(), batch, size.k_max, num_graphs=num_graphs, include_self=include_self)
-    taken, prob = size(z, sample, generator)
-    return Nearest(index, taken & (index >= 0), prob, z, kernel, two_sided)
+    index = knn(z.detach(), batch, rule.k_max, num_graphs=num_graphs, include_self=include_self)
+    taken, prob = rule(z, index, sample, generator)
+    return Nearest(index, taken, prob, z, kernel, two_sided and rule.two_sided)

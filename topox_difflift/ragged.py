@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from topox_difflift.compiled import arrays, usable
 
-__all__ = ["concatenate", "owners", "starts", "take"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "buckets", "by_group", "concatenate", "octaves", "owners", "positions", "put", "starts", "take",
+]  # fmt: skip
+
+
+def buckets(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """
+    Group rows of similar size, to be padded to the largest one of their group.
+
+    Padding costs at most four times the sum of the squared sizes: either all rows are
+    within that bound, or sizes in a group differ by less than a factor of two.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor, shape = (n,), int64
+        Number of entries of each row, at least 1.
+
+    Yields
+    ------
+    rows : torch.Tensor, shape = (m,), int64
+        Rows of the group, ascending.
+    largest : int
+        Largest size in the group.
+    """
+    if not sizes.numel():
+        return
+    largest = int(sizes.max())
+    if sizes.numel() * largest**2 <= 4 * int(sizes.square().sum()):
+        yield torch.arange(len(sizes), device=sizes.device), largest
+        return
+    yield from octaves(sizes)
 
 
 def starts(sizes: Tensor) -> Tensor:
@@ -46,6 +81,92 @@ def owners(sizes: Tensor) -> Tensor:
 
         return torch.from_numpy(_ragged_numba.owners(*arrays(sizes)))
     return torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+
+
+def positions(sizes: Tensor) -> Tensor:
+    """
+    Position of each entry within its row.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor, shape = (n,), int64
+        Number of entries of each row.
+
+    Returns
+    -------
+    torch.Tensor, shape = (sum(sizes),), int64
+        0, 1, ... in every row.
+    """
+    first = torch.repeat_interleave(starts(sizes), sizes)
+    return torch.arange(len(first), device=sizes.device) - first
+
+
+def by_group(values: Tensor, group: Tensor | None) -> tuple[Tensor, Tensor]:
+    """
+    Make a row of each group, its largest value first.
+
+    Parameters
+    ----------
+    values : torch.Tensor, shape = (n,)
+        One number for each item.
+    group : torch.Tensor, shape = (n,), int64, optional
+        Group of each item; by default all are in one.
+
+    Returns
+    -------
+    order : torch.Tensor, shape = (n,), int64
+        The items by group, then by descending value; of equal ones the first comes first.
+    sizes : torch.Tensor, shape = (n_groups,), int64
+        Number of items of each group that has any.
+    """
+    if group is None:
+        group = torch.zeros(len(values), dtype=torch.long, device=values.device)
+    order = torch.argsort(values.detach(), descending=True, stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    return order, torch.unique_consecutive(group[order], return_counts=True)[1]
+
+
+def octaves(sizes: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """
+    Group rows whose sizes differ by less than a factor of two.
+
+    Padding each row to the largest one of its group at most doubles the number of entries.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor, shape = (n,), int64
+        Number of entries of each row, at least 1.
+
+    Yields
+    ------
+    rows : torch.Tensor, shape = (m,), int64
+        Rows of a group.
+    largest : int
+        The largest of their sizes.
+    """
+    octave = sizes.double().log2().floor()
+    for value in octave.unique():
+        rows = (octave == value).nonzero().squeeze(1)
+        yield rows, int(sizes[rows].max())
+
+
+def put(index: Tensor, values: Tensor) -> Tensor:
+    """
+    Put values into another order.
+
+    Parameters
+    ----------
+    index : torch.Tensor, shape = (n,), int64
+        Where each value goes, a permutation.
+    values : torch.Tensor, shape = (n, ...)
+        The values.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n, ...)
+        Value j at position ``index[j]``.
+    """
+    return values.index_select(0, torch.argsort(index))
 
 
 def take(sizes: Tensor, index: Tensor) -> Tensor:

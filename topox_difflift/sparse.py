@@ -233,6 +233,18 @@ class Segments:
         return ragged.starts(self.sizes)
 
     @cached_property
+    def by_member(self) -> Tensor:
+        """
+        Order that sorts the members by their row.
+
+        Returns
+        -------
+        torch.Tensor, shape = (sum(sizes),), int64
+            Positions in `index`, those of one row in their order.
+        """
+        return stable_order(self.index)
+
+    @cached_property
     def transposed(self) -> Segments:
         """
         Which segments each row is a member of.
@@ -242,9 +254,8 @@ class Segments:
         Segments
             Segments of the rows, to add up what belongs to the segments.
         """
-        order = stable_order(self.index)
         sizes = torch.bincount(self.index, minlength=self.n_rows)
-        return Segments(self.owners.index_select(0, order), sizes, len(self.sizes))
+        return Segments(self.owners.index_select(0, self.by_member), sizes, len(self.sizes))
 
     def share(self, like: Tensor) -> Tensor:
         """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from topox_difflift.estimators import Estimator, StraightThrough
+from topox_difflift.estimators import Acceptance, Estimator
 from topox_difflift.lift import DiffLift
 
 if TYPE_CHECKING:
@@ -82,25 +82,31 @@ class AcceptAll(Estimator):
 
     stochastic = False
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Accept.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Not used.
+            Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            True, and the probability.
+        Acceptance
+            Everything is accepted.
         """
-        return torch.ones_like(prob, dtype=torch.bool), prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, torch.ones_like(prob, dtype=torch.bool))
 
 
 class RejectAll(Estimator):
@@ -108,52 +114,63 @@ class RejectAll(Estimator):
 
     stochastic = False
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Reject.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Not used.
+            Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            False, and the probability.
+        Acceptance
+            Nothing is accepted.
         """
-        return torch.zeros_like(prob, dtype=torch.bool), prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, torch.zeros_like(prob, dtype=torch.bool))
 
 
-class CommonDraws(StraightThrough):
+class CommonDraws(Estimator):
     """Bernoulli acceptance whose draw is a function of the cell, so that it travels with it."""
 
     stochastic = False
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Accept by a pseudo-random function of the logit.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Not used.
+            Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            The draw, and the probability.
+        Acceptance
+            The draws, with the probability as surrogate.
         """
-        draw = (logits.detach() * 1e3) % 1
-        return draw < prob, prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, (logits.detach() * 1e3) % 1 < prob)
 
 
 def loss_of(lifted: LiftedComplex, seed: int = 0) -> Tensor:
@@ -340,7 +357,8 @@ def check_gradient(lift: DiffLift, data: Data) -> None:
     Law 5: every parameter that was used gets a finite gradient, and a non-zero one.
 
     A network counts as used when it had candidates; the size network when more than
-    one size was possible.
+    one size was possible. Where candidates compete, a network counts when some graph left
+    a choice, and not its last bias, which adds the same to all candidates.
 
     Parameters
     ----------
@@ -355,11 +373,26 @@ def check_gradient(lift: DiffLift, data: Data) -> None:
         If a parameter has no gradient, or one that is zero, NaN or infinite.
     """
     lift.zero_grad()
-    loss_of(lift(data)).backward()
+    lifted = lift(data)
+    loss = loss_of(lifted)
+    if not lift.estimator.pathwise:
+        loss = loss + loss.detach() * lift.log_prob().sum()
+    loss.backward()
     for name, parameter in lift.named_parameters():
+        if lift.estimator.competing and _is_without_effect(name, lifted):
+            continue
         assert parameter.grad is not None, f"{name} has no gradient"
         assert bool(torch.isfinite(parameter.grad).all()), f"{name} has a NaN or infinite gradient"
         assert bool(parameter.grad.any()), f"{name} has a zero gradient"
+
+
+def _is_without_effect(name: str, lifted: LiftedComplex) -> bool:
+    """Whether competition cancels a parameter of an acceptance network."""
+    part, rank, *_ = name.split(".")
+    if part != "scorers":
+        return False
+    prob = lifted[f"prob_{rank}"]
+    return name.endswith("rho.lins.1.bias") or not bool(((prob > 0) & (prob < 1)).any())
 
 
 def check_untouched(lift: Callable[[Data], LiftedComplex], data: Data) -> None:
@@ -451,8 +484,9 @@ def check_estimator(estimator: Estimator) -> None:
     Raises
     ------
     AssertionError
-        If gates are not exactly 0 or 1, a gradient is missing, `eval()` is random, the
-        global seed is touched although a generator is given, or no candidate is an error.
+        If gates are not exactly 0 or 1, a gradient is missing, `eval()` is random or takes
+        one group into account for another, the global seed is touched although a generator
+        is given, or no candidate is an error.
     """
     for dtype in (torch.float32, torch.float64):
         logits = torch.linspace(-4, 4, 41, dtype=dtype, requires_grad=True)
@@ -465,10 +499,29 @@ def check_estimator(estimator: Estimator) -> None:
             assert set(mask.tolist()) <= {0.0, 1.0}
             _, again = estimator(logits, torch.Generator().manual_seed(0))
             assert torch.equal(mask, again), "the same generator gave other draws"
-            (grad,) = torch.autograd.grad(mask.sum(), logits)
-            assert bool(torch.isfinite(grad).all())
-            assert bool(grad.any())
+            _check_signal(estimator, logits, mask)
         _, other = estimator(logits, torch.Generator().manual_seed(1))
         assert torch.equal(mask, other), "eval() is random"
         _, nothing = estimator(logits[:0])
         assert nothing.shape == (0,)
+        group = torch.arange(len(logits)) // 14
+        prob, mask = estimator(logits, group=group)
+        for each in group.unique():
+            alone = estimator(logits[group == each])
+            torch.testing.assert_close(alone, (prob[group == each], mask[group == each]))
+
+
+def _check_signal(estimator: Estimator, logits: Tensor, mask: Tensor) -> None:
+    """Check the gradient that the estimator promises: of the gates, or of the draws."""
+    if estimator.pathwise:
+        signal: Tensor | None = mask
+    else:
+        assert not mask.requires_grad, "gates have a gradient although 'pathwise' is False"
+        signal = estimator.accept(logits).log_prob
+        assert (signal is not None) == estimator.training, "log_prob is for draws of training"
+    if signal is not None:
+        # Weighed, as probabilities that share a total have no gradient of their sum.
+        weight = torch.linspace(-1, 2, len(signal), dtype=signal.dtype)
+        (grad,) = torch.autograd.grad((signal * weight).sum(), logits)
+        assert bool(torch.isfinite(grad).all())
+        assert bool(grad.any())

@@ -15,6 +15,8 @@ from torch_geometric.loader import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from topox_difflift.config import TrainingConfig
+from topox_difflift.estimators import leave_one_out, repeat_graphs
+from topox_difflift.lift import DiffLift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingModule", "fit"]
 
+#: Draws per step and graph with an estimator whose gates carry no gradient.
+_DRAWS = 4
+
 
 class TrainingModule(LightningModule):
     """
-    Lightning's view of a `LiftedClassifier`.
+    Lightning's view of a `TopologicalNetwork`.
 
     A checkpoint holds all that is needed to build it again:
     ``TrainingModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")``.
@@ -69,7 +74,7 @@ class TrainingModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the draws of the lifting by the epoch, and start the clock."""
-        generator = getattr(self.model.lifting, "generator", None)
+        generator = getattr(self.model.lift.lift, "generator", None)
         if generator is not None:
             # Set apart from the shuffle, which has the seed of the epoch as well.
             generator.manual_seed(_epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED)
@@ -89,9 +94,18 @@ class TrainingModule(LightningModule):
         Returns
         -------
         torch.Tensor
-            Cross entropy.
+            Cross entropy. Where gates carry no gradient, the mean over several draws, with
+            a gradient from how they compare.
         """
-        loss = torch.nn.functional.cross_entropy(self(batch), batch.y)
+        cross_entropy = torch.nn.functional.cross_entropy
+        lifting = self.model.lift.lift
+        if isinstance(lifting, DiffLift) and not lifting.estimator.pathwise:
+            repeated = repeat_graphs(batch, _DRAWS)
+            losses = cross_entropy(self(repeated), repeated.y, reduction="none")
+            log_prob = lifting.log_prob().view(_DRAWS, -1)
+            loss = leave_one_out(losses.view(_DRAWS, -1), log_prob)
+        else:
+            loss = cross_entropy(self(batch), batch.y)
         self._log("train_loss", loss, batch)
         return loss
 

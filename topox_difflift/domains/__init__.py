@@ -3,10 +3,12 @@
 from topox_difflift.domains.base import Boundary, Domain, Skeleton
 from topox_difflift.domains.cell import Cell
 from topox_difflift.domains.combinatorial import Combinatorial
+from topox_difflift.domains.dcm import DCM
 from topox_difflift.domains.hypergraph import Hypergraph
 from topox_difflift.domains.simplicial import Simplicial
 
 __all__ = [
+    "DCM",
     "DOMAINS",
     "Boundary",
     "Cell",
@@ -23,4 +25,5 @@ DOMAINS: dict[str, type[Domain]] = {
     "simplicial": Simplicial,
     "cell": Cell,
     "combinatorial": Combinatorial,
+    "dcm": DCM,
 }

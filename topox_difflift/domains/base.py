@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
@@ -14,13 +14,14 @@ from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
 from topox_difflift.estimators import Acceptance
 from topox_difflift.neighbors import pairs
+from topox_difflift.proximity import NeighborhoodRule, NeighborhoodSize
 from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
 if TYPE_CHECKING:
     from topox_difflift.graph import Graph
     from topox_difflift.proximity import Nearest
 
-__all__ = ["Boundary", "Domain", "Skeleton", "learned_pairs", "project"]
+__all__ = ["Boundary", "Domain", "Skeleton", "chosen_pairs", "learned_pairs", "project"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,42 @@ class Domain(ABC):
             True for ranks of at least 2.
         """
         return rank > 1
+
+    def decides(self, rank: int) -> bool:
+        """
+        Whether candidates of a rank come with their probability, instead of being scored.
+
+        Parameters
+        ----------
+        rank : int
+            The rank.
+
+        Returns
+        -------
+        bool
+            False: they are left to the acceptance network and the estimator.
+        """
+        return False
+
+    def rule(
+        self, in_channels: int, hidden_channels: int, k_min: int, k_max: int
+    ) -> NeighborhoodRule:
+        """
+        Make the module that says which of the nearest nodes a node takes.
+
+        Parameters
+        ----------
+        in_channels, hidden_channels : int
+            Widths of the embeddings and of hidden layers.
+        k_min, k_max : int
+            Bounds of the number of neighbours.
+
+        Returns
+        -------
+        NeighborhoodRule
+            A learned number of them.
+        """
+        return NeighborhoodSize(in_channels, hidden_channels, k_min, k_max)
 
     @abstractmethod
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
@@ -420,19 +457,42 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     CandidateCells
         The pairs, in lexicographic order.
     """
+    cells, included, either = _pairs(graph, nearest)
+    return replace(cells, inclusion=straight_through(included, either))
+
+
+def chosen_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
+    """
+    Pair up nodes where the neighbourhoods decide, as `learned_pairs`, with the probability.
+
+    Parameters
+    ----------
+    graph : Graph
+        The input.
+    nearest : Nearest
+        Nearest other nodes.
+
+    Returns
+    -------
+    CandidateCells
+        The pairs, in lexicographic order.
+    """
+    cells, _, either = _pairs(graph, nearest)
+    return replace(cells, prob=either)
+
+
+def _pairs(graph: Graph, nearest: Nearest) -> tuple[CandidateCells, Tensor, Tensor]:
+    """Pairs, whether an end takes the other, and the probability that one does."""
     u, v, first, second = pairs(nearest.index, nearest.listed, graph.edges)
     prob, taken = nearest.prob.reshape(-1), nearest.taken.reshape(-1)
     one, other = prob.index_select(0, first), prob.index_select(0, second)
     mutual = first != second
     either = one + mutual * (1 - one) * other
     included = (taken[first] | taken[second]).to(prob.dtype)
-    return CandidateCells(
-        torch.stack([u, v], dim=1).reshape(-1),
-        torch.full_like(u, 2),
-        graph.batch[u],
-        nearest.weight(u, v).repeat_interleave(2),
-        straight_through(included, either),
-    )
+    vertices = torch.stack([u, v], dim=1).reshape(-1)
+    weight = nearest.weight(u, v).repeat_interleave(2)
+    cells = CandidateCells(vertices, torch.full_like(u, 2), graph.batch[u], weight)
+    return cells, included, either
 
 
 def edge_boundary(cells: CandidateCells) -> Boundary:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from topox_difflift.estimators.base import Estimator
+from topox_difflift.estimators.base import Acceptance, Estimator
 
 __all__ = ["StraightThrough"]
 
@@ -34,25 +34,31 @@ class StraightThrough(Estimator):
 
     stochastic: ClassVar[bool] = True
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Decide by a Bernoulli draw.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
-            Source of random numbers.
+            Source of random numbers; by default PyTorch's own.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            The draw, and the probability itself.
+        Acceptance
+            The draws, with the probability as surrogate.
         """
+        prob = torch.sigmoid(logits)
         if not self.training:
-            return prob > 0.5, prob
+            return Acceptance(prob, prob > 0.5)
         draw = torch.rand(prob.shape, generator=generator, dtype=prob.dtype, device=prob.device)
-        return draw < prob, prob
+        return Acceptance(prob, draw < prob)

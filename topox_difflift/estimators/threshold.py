@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from topox_difflift.estimators.base import Estimator
+import torch
+
+from topox_difflift.estimators.base import Acceptance, Estimator
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 __all__ = ["Threshold"]
@@ -55,22 +56,28 @@ class Threshold(Estimator):
         """
         return f"gamma={self.gamma}"
 
-    def decide(
-        self, logits: Tensor, prob: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def accept(
+        self,
+        logits: Tensor,
+        generator: torch.Generator | None = None,
+        group: Tensor | None = None,
+    ) -> Acceptance:
         """
         Decide by comparing with the threshold.
 
         Parameters
         ----------
-        logits, prob : torch.Tensor, shape = (n_cells,)
-            Acceptance logits and probabilities.
+        logits : torch.Tensor, shape = (n_cells,)
+            Acceptance logits.
         generator : torch.Generator, optional
             Not used: nothing is random.
+        group : torch.Tensor, shape = (n_cells,), int64, optional
+            Not used: every candidate is decided on its own.
 
         Returns
         -------
-        accepted, surrogate : torch.Tensor, shape = (n_cells,)
-            The decision, and the probability itself.
+        Acceptance
+            The decisions, with the probability as surrogate.
         """
-        return prob > self.gamma, prob
+        prob = torch.sigmoid(logits)
+        return Acceptance(prob, prob > self.gamma)

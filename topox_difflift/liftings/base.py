@@ -1,0 +1,189 @@
+"""What all static liftings share: every cell is there, with mask and probability 1."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch_geometric.transforms import BaseTransform
+
+from topox_difflift.candidates import CandidateCells
+from topox_difflift.checks import check_at_least
+from topox_difflift.complex import LiftedComplex
+from topox_difflift.domains import Domain, Hypergraph, Skeleton
+from topox_difflift.estimators import Acceptance
+from topox_difflift.graph import Graph, as_data, check_graph
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from torch import Tensor
+    from torch_geometric.data import Data
+
+__all__ = ["HypergraphLifting", "StaticLifting", "attach_all", "check_rank"]
+
+
+class StaticLifting(torch.nn.Module, BaseTransform, ABC):
+    """
+    A lifting by a fixed rule: every cell is there, with mask and probability 1.
+
+    Only the features of the cells carry a gradient.
+
+    Attributes
+    ----------
+    leads_to : str, optional
+        Name of the domain it lifts to; None where that can be chosen.
+    domain : Domain
+        Where it lifts to.
+    """
+
+    leads_to: ClassVar[str | None]
+    domain: Domain
+
+    @abstractmethod
+    def build(self, graph: Graph) -> Skeleton:
+        """
+        Build all ranks.
+
+        Parameters
+        ----------
+        graph : Graph
+            Checked input.
+
+        Returns
+        -------
+        Skeleton
+            The graph with its ranks.
+        """
+
+    def forward(self, data: Data | nx.Graph) -> LiftedComplex:
+        """
+        Lift a graph, or a batch of graphs.
+
+        Parameters
+        ----------
+        data : torch_geometric.data.Data or networkx.Graph
+            Graphs with node features `x`; never changed.
+
+        Returns
+        -------
+        LiftedComplex
+            The complex, with everything else that `data` holds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input is not a graph with finite features.
+        """
+        data = as_data(data)
+        graph = check_graph(data)
+        skeleton = self.build(graph)
+        return LiftedComplex.from_ranks(
+            data, graph.x, graph.batch, skeleton.ranks, self.domain.topology
+        )
+
+
+class HypergraphLifting(StaticLifting):
+    """
+    A hypergraph of node sets; the edges of the graph are no hyperedges of their own.
+
+    Column j of the incidence matrix is hyperedge j, and its features are the mean of its
+    members'.
+    """
+
+    leads_to: ClassVar[str] = "hypergraph"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.domain = Hypergraph()
+
+    @abstractmethod
+    def memberships(self, graph: Graph) -> Tensor:
+        """
+        List who belongs to the hyperedge of which node.
+
+        Parameters
+        ----------
+        graph : Graph
+            Checked input.
+
+        Returns
+        -------
+        torch.Tensor, shape = (2, n_memberships), int64
+            Pairs (node, member), sorted. A node in no pair has no hyperedge.
+        """
+
+    def build(self, graph: Graph) -> Skeleton:
+        """
+        Attach one hyperedge for each node that has members, in the order of the nodes.
+
+        Parameters
+        ----------
+        graph : Graph
+            Checked input.
+
+        Returns
+        -------
+        Skeleton
+            The graph with its hyperedges.
+        """
+        node, member = self.memberships(graph)
+        sizes = torch.unique_consecutive(node, return_counts=True)[1]
+        cells = CandidateCells.exact(member, sizes, graph.batch, like=graph.x)
+        # The domain attaches the edges of its graph as well, so it is given none.
+        bare = Skeleton(replace(graph, edges=graph.edges[:, :0]))
+        return attach_all(self.domain, bare, cells)
+
+
+def attach_all(domain: Domain, skeleton: Skeleton, cells: CandidateCells | None) -> Skeleton:
+    """
+    Add the next rank, all of it accepted.
+
+    Parameters
+    ----------
+    domain : Domain
+        The domain.
+    skeleton : Skeleton
+        The complex so far.
+    cells : CandidateCells, optional
+        Cells of the next rank. At rank 1 the edges of the graph join them.
+
+    Returns
+    -------
+    Skeleton
+        The complex with one rank more.
+    """
+    graph = skeleton.graph
+    if cells is None:
+        none = graph.batch[:0]
+        cells = CandidateCells.exact(none, none, graph.batch, like=graph.x)
+    ones = graph.x.new_ones(len(cells))
+    everything = Acceptance(prob=ones, accepted=ones.bool())
+    return domain.attach(skeleton, len(skeleton.ranks) + 1, cells, everything)
+
+
+def check_rank(max_rank: int, least: int, domain: Domain) -> None:
+    """
+    Check that a rank is one that a domain can be lifted to.
+
+    Parameters
+    ----------
+    max_rank : int
+        The rank.
+    least : int
+        Smallest rank allowed.
+    domain : Domain
+        The domain.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    most = domain.highest_rank
+    check_at_least("max_rank", max_rank, least, f"and at most {most} for {domain!r}")
+    if max_rank > most:
+        raise ValueError(
+            f"Expected 'max_rank' to be from {least} to {most} for {domain!r} (got {max_rank})"
+        )
