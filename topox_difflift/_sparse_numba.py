@@ -6,7 +6,7 @@ import numpy as np
 
 from topox_difflift._numba import check_range, compiled
 
-__all__ = ["matmul", "stable_order"]
+__all__ = ["dots", "matmul", "stable_order"]
 
 Array = np.ndarray
 
@@ -74,4 +74,32 @@ def matmul(row: Array, column: Array, values: Array, x: Array, n_rows: int) -> A
         i, j, value = row[entry], column[entry], values[entry]
         for c in range(x.shape[1]):
             out[i, c] += value * x[j, c]
+    return out
+
+
+@compiled
+def dots(row: Array, column: Array, left: Array, right: Array) -> Array:
+    """
+    Inner products of pairs of rows.
+
+    Parameters
+    ----------
+    row, column : numpy.ndarray, shape = (nnz,), int64
+        Rows of `left` and of `right`.
+    left, right : numpy.ndarray, shape = (n, channels)
+        Two matrices.
+
+    Returns
+    -------
+    numpy.ndarray, shape = (nnz,)
+        One number for each pair.
+    """
+    check_range(row, len(left))
+    check_range(column, len(right))
+    out = np.empty(len(row), left.dtype)
+    for entry in range(len(row)):
+        i, j, total = row[entry], column[entry], left.dtype.type(0)
+        for c in range(left.shape[1]):
+            total += left[i, c] * right[j, c]
+        out[entry] = total
     return out
