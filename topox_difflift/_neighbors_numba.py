@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from topox_difflift._numba import check_range, compiled
+from topox_difflift._sparse_numba import sort_by
 
 __all__ = ["distances", "distances_backward", "nearest_others", "pairs"]
 
@@ -185,7 +186,7 @@ def pairs(index: Array, listed: Array, u: Array, v: Array) -> tuple[Array, Array
                 ends[entry, 0], ends[entry, 1] = min(node, other), max(node, other)
                 entries[count] = entry
                 count += 1
-    entries = _sort_by(ends[:, 0], _sort_by(ends[:, 1], entries[:count], n_nodes), n_nodes)
+    entries = sort_by(ends[:, 0], sort_by(ends[:, 1], entries[:count], n_nodes), n_nodes)
     smaller, larger = np.empty(count, np.int64), np.empty(count, np.int64)
     first, second = np.empty(count, np.int64), np.empty(count, np.int64)
     found, edge = 0, 0
@@ -201,21 +202,6 @@ def pairs(index: Array, listed: Array, u: Array, v: Array) -> tuple[Array, Array
         smaller[found], larger[found], first[found], second[found] = a, b, entry, entry
         found += 1
     return smaller[:found], larger[:found], first[:found], second[:found]
-
-
-@compiled
-def _sort_by(keys: Array, entries: Array, n_keys: int) -> Array:
-    """Sort entries by their key, which is below `n_keys`; equal ones keep their order."""
-    place = np.zeros(n_keys + 1, np.int64)
-    for entry in entries:
-        place[keys[entry] + 1] += 1
-    for key in range(n_keys):
-        place[key + 1] += place[key]
-    out = np.empty_like(entries)
-    for entry in entries:
-        out[place[keys[entry]]] = entry
-        place[keys[entry]] += 1
-    return out
 
 
 @compiled

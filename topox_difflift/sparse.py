@@ -114,6 +114,11 @@ def sort_pairs(index: Tensor, n_columns: int) -> tuple[Tensor, Tensor]:
     order : torch.Tensor, shape = (nnz,), int64
         Position of each sorted pair in the input.
     """
+    if usable(index):
+        from topox_difflift import _sparse_numba
+
+        found, order = map(torch.from_numpy, _sparse_numba.sort_pairs(*arrays(*index), n_columns))
+        return found, order
     order = stable_order(index[0] * max(n_columns, 1) + index[1])
     return index.index_select(1, order), order
 
