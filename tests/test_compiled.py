@@ -14,7 +14,7 @@ from topox_difflift.cliques import edge_ids
 from topox_difflift.compiled import usable
 from topox_difflift.graph import _is_canonical, check_graph
 from topox_difflift.neighbors import squared_distances
-from topox_difflift.sparse import matmul, stable_order
+from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
 pytest.importorskip("numba")
 
@@ -62,6 +62,19 @@ def test_stable_order(keys):
     keys = torch.tensor(keys, dtype=torch.long)
     agree(stable_order, keys)
     assert torch.equal(stable_order(keys), torch.argsort(keys, stable=True))
+
+
+@SETTINGS
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4)), max_size=20),
+    ascending=st.booleans(),
+)
+def test_sorted_pairs(pairs, ascending):
+    pairs = sorted(pairs, key=lambda pair: pair[1]) if ascending else pairs
+    index = torch.tensor(pairs, dtype=torch.long).view(-1, 2).t()
+    for fast, slow in zip(*both(sort_pairs, index, 5), strict=True):
+        assert torch.equal(fast, slow)
+        assert fast.is_contiguous()
 
 
 @SETTINGS

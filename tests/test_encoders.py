@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import GAT, GCN
+from torch_geometric.nn import GAT, GCN, Linear
 
 from topox_difflift import DiffLift, compiled
-from topox_difflift.encoders import ENCODERS, GIN, GPS, _add_messages, random_walk_encoding
+from topox_difflift.encoders import ENCODERS, GIN, GPS, _ArcFeatures, random_walk_encoding
 
 
 def graph(n: int, seed: int = 0, p: float = 0.4) -> Data:
@@ -106,31 +106,41 @@ def route(request, monkeypatch):
 @pytest.mark.laws
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n_arcs", [0, 1, 40])
-def test_messages_against_the_definition(route, n_arcs, dtype):
+@pytest.mark.parametrize("width", [1, 3, 20])
+def test_messages_against_the_definition(route, width, n_arcs, dtype):
     generator = torch.Generator().manual_seed(0)
-    # A view with strides, and arcs in any order, one of them twice.
+    # A view with strides, arcs in any order, one of them twice, and features with zeros.
     h = torch.randn(3, 7, generator=generator).to(dtype).t().requires_grad_()
-    e = torch.randn(n_arcs, 3, generator=generator).to(dtype).requires_grad_()
+    values = torch.randn(n_arcs, width, generator=generator).relu().to(dtype)
     edge_index = torch.randint(7, (n_arcs, 2), generator=generator).t()
-    expected = h.index_add(0, edge_index[1], (h[edge_index[0]] + e).relu())
-    found = _add_messages(h, e, edge_index)
+    layer = Linear(width, 3).to(dtype)
+    expected = h.index_add(0, edge_index[1], (h[edge_index[0]] + layer(values)).relu())
+    found = _ArcFeatures(values, layer).add_messages(h, edge_index)
     assert found.dtype == dtype
     torch.testing.assert_close(found, expected)
-    weight = torch.randn(7, 3, generator=generator).to(dtype)
+    weight, inputs = torch.randn(7, 3, generator=generator).to(dtype), (h, *layer.parameters())
     for got, wanted in zip(
-        torch.autograd.grad((found * weight).sum(), (h, e)),
-        torch.autograd.grad((expected * weight).sum(), (h, e)),
+        torch.autograd.grad((found * weight).sum(), inputs),
+        torch.autograd.grad((expected * weight).sum(), inputs),
         strict=True,
     ):
         torch.testing.assert_close(got, wanted)
     if dtype == torch.float64:
-        function = lambda h, e: _add_messages(h, e, edge_index)  # noqa: E731
-        assert torch.autograd.gradcheck(function, (h, e))
+        arcs = _ArcFeatures(values, layer)
+        assert torch.autograd.gradcheck(lambda h: arcs.add_messages(h, edge_index), (h,))
+
+
+def test_features_of_arcs_receive_a_gradient(make):
+    encoder, data = make(), batch_of(6, 7)
+    data.edge_attr.requires_grad_()
+    embed(encoder, data, attributed=True).square().sum().backward()
+    assert bool(data.edge_attr.grad.any(1).all())
 
 
 def test_messages_do_not_hide_what_is_not_a_number(route):
-    h, e = torch.tensor([[torch.nan, 1.0], [-1.0, 2.0]]), torch.zeros(1, 2)
-    found = _add_messages(h, e, torch.tensor([[0], [1]]))
+    h, layer = torch.tensor([[torch.nan, 1.0], [-1.0, 2.0]]), Linear(1, 2)
+    arcs = _ArcFeatures(torch.zeros(1, 1), layer)
+    found = arcs.add_messages(h, torch.tensor([[0], [1]]))
     assert torch.equal(found.isnan(), torch.tensor([[True, False], [True, False]]))
 
 

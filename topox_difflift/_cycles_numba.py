@@ -134,14 +134,15 @@ def _search(
     level: Array,
     before: Array,
     frontiers: Array,
+    heads: Array,
+    tails: Array,
     cycle: Array,
 ) -> int:
     """Shortest path between the ends by edges of lower rank; its cycle's size, or 0."""
-    tails = np.ones(2, np.int64)
     for side in range(2):
         x = ends[side]
+        heads[side], tails[side] = 0, 1
         owner[x], level[x], before[x], frontiers[side, 0] = stamp + side, 0, x, x
-    heads = np.zeros(2, np.int64)
     work = 0
     for step in range(1, longest + 1):
         side, depth = (step + 1) % 2, (step + 1) // 2
@@ -238,6 +239,7 @@ def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, A
     ranks, owner = np.zeros(len(u), np.int64), np.full(num_nodes, -1, np.int64)
     level, before = np.empty(num_nodes, np.int64), np.empty(num_nodes, np.int64)
     frontiers = np.empty((2, num_nodes), np.int64)
+    heads, tails = np.empty(2, np.int64), np.empty(2, np.int64)
     if max_search > 0:
         order = _by_length(u, chords, sizes, outside, longest)
         first = len(u) - len(chords)
@@ -254,7 +256,7 @@ def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, A
             # A path as long as the fundamental one would gain nothing.
             size = _search(
                 2 * c, (u[e], v[e]), ranks[e], sizes[c] - 2, max_search,
-                begin, neighbor, rank, owner, level, before, frontiers, cycle,
+                begin, neighbor, rank, owner, level, before, frontiers, heads, tails, cycle,
             )  # fmt: skip
         if size == 0:
             size = sizes[c]

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from topox_difflift._numba import check_range, compiled
+from topox_difflift._sparse_numba import sort_by
 
 __all__ = ["distances", "distances_backward", "nearest_others", "pairs"]
 
@@ -27,8 +28,8 @@ def nearest_others(
 
     Parameters
     ----------
-    z : numpy.ndarray, shape = (n_nodes, channels), float64
-        Embeddings.
+    z : numpy.ndarray, shape = (n_nodes, channels)
+        Embeddings; distances are computed in float64.
     start, size : numpy.ndarray, shape = (n_graphs,), int64
         First node and number of nodes of each graph; graphs of size 0 are left out.
     k : int
@@ -44,12 +45,16 @@ def nearest_others(
         First node of a graph with embeddings that are not finite, or -1.
     """
     index = np.full((len(z), k), -1, np.int64)
-    distance = np.empty(size.max() if len(size) else 0)
+    longest = size.max() if len(size) else 0
+    distance, wide = np.empty(longest), np.empty((longest, z.shape[1]))
     mean = np.empty(z.shape[1])
     values, columns = np.empty(k + 1), np.empty(k + 1, np.int64)
     for graph in range(len(size)):
         first, n_nodes = start[graph], size[graph]
-        rows = z[first : first + n_nodes]
+        if n_nodes == 0:
+            continue
+        rows = wide[:n_nodes]
+        rows[:] = z[first : first + n_nodes]
         tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
         if not math.isfinite(tolerance):
             return index, first
@@ -63,7 +68,7 @@ def nearest_others(
                     square += (rows[i, c] - rows[j, c]) ** 2
                 distance[j] = math.sqrt(square)
             distance[i] = np.inf
-            _select(distance[:n_nodes], kept, tolerance, values, columns)
+            _select(distance, n_nodes, kept, tolerance, values, columns)
             for j in range(kept):
                 index[first + i, j] = first + columns[j]
     return index, -1
@@ -75,7 +80,9 @@ def _tolerance(rows: Array, mean: Array, expansion_noise: float, input_noise: fl
     mean[:] = 0.0
     for i in range(len(rows)):
         for c in range(len(mean)):
-            mean[c] += rows[i, c] / len(rows)
+            mean[c] += rows[i, c]
+    for c in range(len(mean)):
+        mean[c] /= len(rows)
     radius = 0.0
     for i in range(len(rows)):
         square = 0.0
@@ -90,32 +97,38 @@ def _tolerance(rows: Array, mean: Array, expansion_noise: float, input_noise: fl
 
 
 @compiled
-def _select(distance: Array, k: int, tolerance: float, values: Array, columns: Array) -> None:
-    """Choose `k` columns, the nearest first, equal distances by column."""
-    kept = min(k + 1, len(distance))
-    for j in range(len(distance)):
-        if j < kept:
-            _insert(distance[j], j, j, values, columns)
-        elif distance[j] < values[kept - 1]:
+def _select(
+    distance: Array, n: int, k: int, tolerance: float, values: Array, columns: Array
+) -> None:
+    """Choose `k` of the first `n` columns, the nearest first, equal distances by column."""
+    kept = min(k + 1, n)
+    for j in range(kept):
+        _insert(distance[j], j, j, values, columns)
+    farthest = values[kept - 1]
+    for j in range(kept, n):
+        if distance[j] < farthest:
             _insert(distance[j], j, kept - 1, values, columns)
+            farthest = values[kept - 1]
     # One distance more than needed shows whether the k-th place is contested.
     if kept > k and values[k] <= values[k - 1] + tolerance:
-        _contest(distance, k, tolerance, values, columns)
+        _contest(distance, n, k, tolerance, values, columns)
     begin = 0
     for j in range(1, k + 1):
         if j == k or values[j] - values[j - 1] > tolerance:
-            _sort(columns[begin:j])
+            _sort(columns, begin, j)
             begin = j
 
 
 @compiled
-def _contest(distance: Array, k: int, tolerance: float, values: Array, columns: Array) -> None:
+def _contest(
+    distance: Array, n: int, k: int, tolerance: float, values: Array, columns: Array
+) -> None:
     """Choose the lowest columns among those whose distance equals the k-th."""
     last, sure = values[k - 1], 0
     while values[sure] < last - tolerance:
         sure += 1
     filled = sure
-    for j in range(len(distance)):
+    for j in range(n):
         if filled < k and last - tolerance <= distance[j] <= last + tolerance:
             _insert(distance[j], j, filled, values, columns)
             filled += 1
@@ -132,11 +145,11 @@ def _insert(value: float, column: int, filled: int, values: Array, columns: Arra
 
 
 @compiled
-def _sort(columns: Array) -> None:
-    """Sort a few numbers."""
-    for i in range(1, len(columns)):
+def _sort(columns: Array, begin: int, end: int) -> None:
+    """Sort a few numbers in place."""
+    for i in range(begin + 1, end):
         column, place = columns[i], i
-        while place > 0 and columns[place - 1] > column:
+        while place > begin and columns[place - 1] > column:
             columns[place] = columns[place - 1]
             place -= 1
         columns[place] = column
@@ -173,7 +186,7 @@ def pairs(index: Array, listed: Array, u: Array, v: Array) -> tuple[Array, Array
                 ends[entry, 0], ends[entry, 1] = min(node, other), max(node, other)
                 entries[count] = entry
                 count += 1
-    entries = _sort_by(ends[:, 0], _sort_by(ends[:, 1], entries[:count], n_nodes), n_nodes)
+    entries = sort_by(ends[:, 0], sort_by(ends[:, 1], entries[:count], n_nodes), n_nodes)
     smaller, larger = np.empty(count, np.int64), np.empty(count, np.int64)
     first, second = np.empty(count, np.int64), np.empty(count, np.int64)
     found, edge = 0, 0
@@ -189,21 +202,6 @@ def pairs(index: Array, listed: Array, u: Array, v: Array) -> tuple[Array, Array
         smaller[found], larger[found], first[found], second[found] = a, b, entry, entry
         found += 1
     return smaller[:found], larger[:found], first[:found], second[:found]
-
-
-@compiled
-def _sort_by(keys: Array, entries: Array, n_keys: int) -> Array:
-    """Sort entries by their key, which is below `n_keys`; equal ones keep their order."""
-    place = np.zeros(n_keys + 1, np.int64)
-    for entry in entries:
-        place[keys[entry] + 1] += 1
-    for key in range(n_keys):
-        place[key + 1] += place[key]
-    out = np.empty_like(entries)
-    for entry in entries:
-        out[place[keys[entry]]] = entry
-        place[keys[entry]] += 1
-    return out
 
 
 @compiled

@@ -143,14 +143,15 @@ def _pool(x: Array, index: Array, begin: int, end: int, mean: bool, out: Array) 
     """Add up, or average, some rows."""
     # The division in float64 keeps the compiler from dividing each number.
     share = x.dtype.type(1.0 / max(end - begin, 1) if mean else 1.0)
-    if end - begin == 2:  # pairs are many: in one go
-        u, v = index[begin], index[begin + 1]
+    if end - begin < 2:
         for c in range(len(out)):
-            out[c] = (x[u, c] + x[v, c]) * share
+            out[c] = x[index[begin], c] if begin < end else x.dtype.type(0)
         return
+    # Most cells are pairs: the first two members in one go.
+    u, v = index[begin], index[begin + 1]
     for c in range(len(out)):
-        out[c] = x.dtype.type(0)
-    for i in range(begin, end):
+        out[c] = (x[u, c] + x[v, c]) * share
+    for i in range(begin + 2, end):
         node = index[i]
         for c in range(len(out)):
             out[c] += x[node, c] * share

@@ -8,7 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-__all__ = ["check_at_least", "check_finite", "check_flag", "check_one_of"]
+__all__ = ["check_at_least", "check_finite", "check_flag", "check_one_of", "is_finite"]
 
 
 def check_one_of(name: str, value: object, allowed: tuple[str, ...], hint: str = "") -> None:
@@ -85,6 +85,24 @@ def check_flag(name: str, value: object) -> None:
         raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
 
 
+def is_finite(values: Tensor) -> bool:
+    """
+    Whether all values are finite.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        The values.
+
+    Returns
+    -------
+    bool
+        False if one is NaN or infinite.
+    """
+    # A sum is finite only if every term is, and is found ten times faster; it may overflow.
+    return math.isfinite(values.detach().sum()) or bool(torch.isfinite(values).all())
+
+
 def check_finite(values: Tensor, culprit: str, what: str, row: str) -> None:
     """
     Check that what a part of a lifting computed is finite.
@@ -102,13 +120,9 @@ def check_finite(values: Tensor, culprit: str, what: str, row: str) -> None:
         If a value is NaN or infinite.
     """
     values = values.detach()
-    # A sum is finite only if every term is, and is found ten times faster; it may overflow.
-    if math.isfinite(values.sum()):
+    if is_finite(values):
         return
-    finite = torch.isfinite(values)
-    if bool(finite.all()):
-        return
-    bad = ~finite.view(len(values), -1).all(1)
+    bad = ~torch.isfinite(values).view(len(values), -1).all(1)
     raise FloatingPointError(
         f"{culprit} gave {int(bad.sum())} of {len(values)} {row}s a NaN or infinite {what} "
         f"(first at {row} {int(bad.nonzero()[0])}); lower the learning rate, clip gradients, or "

@@ -65,4 +65,7 @@ def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     tuple of numpy.ndarray
         The same memory, without gradient; contiguous, since a loop is compiled for each layout.
     """
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+    return tuple(
+        (tensor.detach() if tensor.requires_grad else tensor).contiguous().numpy()
+        for tensor in tensors
+    )

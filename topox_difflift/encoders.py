@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments
 
 __all__ = ["ENCODERS", "GIN", "GPS", "random_walk_encoding"]
+
+# Up to this many channels, features of arcs are projected as they are needed: the loops take
+# less time than to write and read the product.
+_NARROW = 16
 
 
 class _Encoder(torch.nn.Module, ABC):
@@ -53,7 +58,7 @@ class _Encoder(torch.nn.Module, ABC):
         _check_width("x", x, self.node)
         return _project(x, self.node)
 
-    def _edge_features(self, edge_attr: Tensor | None) -> Tensor | None:
+    def _edge_features(self, edge_attr: Tensor | None) -> _ArcFeatures | None:
         if self._edges_unknown() and edge_attr is None:
             self.edge = None
         if (edge_attr is None) != (self.edge is None):
@@ -75,7 +80,7 @@ class _Encoder(torch.nn.Module, ABC):
                 f"(got {edge_attr.dtype}); edge_attr.to({self.edge.weight.dtype})"
             )
         _check_width("edge_attr", edge_attr, self.edge)
-        return _project(edge_attr, self.edge)
+        return _ArcFeatures(edge_attr, self.edge)
 
 
 def _check_width(name: str, values: Tensor, layer: Linear) -> None:
@@ -97,33 +102,48 @@ def _project(values: Tensor, layer: Linear) -> Tensor:
     """
     if torch.nn.parameter.is_lazy(layer.weight):
         layer(values[:0])
-    return values @ layer.weight.t().contiguous() + layer.bias
+    return (values @ layer.weight.t().contiguous()).add_(layer.bias)
 
 
-def _add_messages(h: Tensor, e: Tensor, edge_index: Tensor) -> Tensor:
-    """Add ``relu(h_j + e_ij)`` over the arcs (j, i) to the states."""
-    if usable(h, e):
-        return _CompiledMessages.apply(h, e, edge_index)
-    return h + _EdgeMessages.apply(h, e, edge_index)
+class _ArcFeatures:
+    """Features of the arcs and the layer that brings them to the width of the states."""
+
+    def __init__(self, values: Tensor, layer: Linear) -> None:
+        if torch.nn.parameter.is_lazy(layer.weight):
+            layer(values[:0])
+        self.values, self.layer = values, layer
+
+    @cached_property
+    def projected(self) -> Tensor:
+        """One row for each arc, the same in all layers."""
+        return _project(self.values, self.layer)
+
+    def add_messages(self, h: Tensor, edge_index: Tensor) -> Tensor:
+        """Add ``relu(h_j + e_ij)`` over the arcs (j, i) to the states."""
+        values, weight, bias = self.values, self.layer.weight.t(), self.layer.bias
+        narrow = values.size(1) <= _NARROW and not values.requires_grad
+        if narrow and usable(h, weight, bias, values):
+            return _CompiledMessages.apply(h, weight.contiguous(), bias, values, edge_index)
+        return h + _EdgeMessages.apply(h, self.projected, edge_index)
 
 
 class _CompiledMessages(torch.autograd.Function):
-    """States plus messages; no matrix of the size of the messages is stored."""
+    """States plus messages of narrow features; not even the projected features are stored."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, e: Tensor, edge_index: Tensor) -> Tensor:
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
         from topox_difflift._encoders_numba import add_messages
 
-        ctx.save_for_backward(h, e, edge_index)
-        return torch.from_numpy(add_messages(*arrays(h, e, edge_index)))
+        ctx.save_for_backward(*inputs)
+        return torch.from_numpy(add_messages(*arrays(*inputs)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         from topox_difflift._encoders_numba import add_messages_backward
 
-        by_h, by_e = add_messages_backward(*arrays(*grads, *ctx.saved_tensors))
-        return torch.from_numpy(by_h), torch.from_numpy(by_e), None
+        found = add_messages_backward(*arrays(*grads, *ctx.saved_tensors))
+        return *map(torch.from_numpy, found), None, None
 
 
 class _EdgeMessages(torch.autograd.Function):
@@ -149,8 +169,8 @@ class _EdgeMessages(torch.autograd.Function):
 class _GINE(GINEConv):
     """PyG's layer; its step-by-step message passing took a quarter of the whole lifting."""
 
-    def forward(self, h: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
-        return self.nn(_add_messages(h, edge_attr, edge_index))
+    def forward(self, h: Tensor, edge_index: Tensor, edge_attr: _ArcFeatures) -> Tensor:
+        return self.nn(edge_attr.add_messages(h, edge_index))
 
 
 class _GIN(GINConv):
@@ -187,7 +207,7 @@ class _GINLayer(torch.nn.Module):
         self.norm.reset_parameters()
         torch.nn.init.constant_(self.norm.weight, 0.1)
 
-    def forward(self, h: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> Tensor:
+    def forward(self, h: Tensor, edge_index: Tensor, edge_attr: _ArcFeatures | None) -> Tensor:
         """Add the normalised update to the state."""
         if edge_attr is None:
             return h + self.norm(self.plain(h, edge_index))
@@ -244,10 +264,10 @@ class GIN(_Encoder):
         torch.Tensor, shape = (n_nodes, hidden_channels)
             Embeddings.
         """
-        edge_attr = self._edge_features(edge_attr)
+        arcs = self._edge_features(edge_attr)
         h = self._node_features(x)
         for layer in self.layers:
-            h = layer(h, edge_index, edge_attr)
+            h = layer(h, edge_index, arcs)
         return h
 
 
@@ -362,11 +382,11 @@ class GPS(_Encoder):
         torch.Tensor, shape = (n_nodes, hidden_channels)
             Embeddings.
         """
-        edge_attr = self._edge_features(edge_attr)
+        arcs = self._edge_features(edge_attr)
         position = random_walk_encoding(edge_index, batch, self.walk_length, x.dtype)
         h = self._node_features(x) + self.position(position)
         for layer in self.layers:
-            h = layer(h, edge_index, batch, edge_attr)
+            h = layer(h, edge_index, batch, arcs)
         return h
 
 
@@ -389,7 +409,7 @@ class _GPSLayer(torch.nn.Module):
         self.gps.reset_parameters()
 
     def forward(
-        self, h: Tensor, edge_index: Tensor, batch: Tensor, edge_attr: Tensor | None
+        self, h: Tensor, edge_index: Tensor, batch: Tensor, edge_attr: _ArcFeatures | None
     ) -> Tensor:
         """Update the state."""
         return self.gps(h, edge_index, batch, edge_attr=edge_attr)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import coalesce, from_networkx, remove_self_loops, to_undirected
 
+from topox_difflift.checks import is_finite
 from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import stable_order
 
@@ -172,7 +173,7 @@ def _check_features(data: Data) -> Tensor:
             f"Expected 'x' to hold one row for each of the {data.num_nodes} nodes "
             f"(got {len(x)} rows); correct 'num_nodes' or 'x'"
         )
-    if not bool(torch.isfinite(x).all()):
+    if not is_finite(x):
         bad = int((~torch.isfinite(x)).any(1).sum())
         raise ValueError(
             f"Expected 'x' to be finite (got NaN or infinity in {bad} of {len(x)} rows); "
@@ -272,7 +273,7 @@ def _check_edge_features(data: Data, edge_index: Tensor) -> Tensor | None:
             f"Expected 'edge_attr' to have shape ({n_arcs}, channels), one row for each column of "
             f"'edge_index' (got {shape}); give both directions of an edge a row, or set it to None"
         )
-    if not bool(torch.isfinite(edge_attr).all()):
+    if not is_finite(edge_attr):
         raise ValueError(
             "Expected 'edge_attr' to be finite (got NaN or infinity); torch.nan_to_num(edge_attr)"
         )

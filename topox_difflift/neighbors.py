@@ -266,7 +266,7 @@ def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
     """Search by compiled loops."""
     from topox_difflift._neighbors_numba import nearest_others
 
-    inputs = arrays(z.double(), first, sizes)
+    inputs = arrays(z, first, sizes)
     index, broken = nearest_others(*inputs, k, _EXPANSION_NOISE, _INPUT_NOISE[z.dtype])
     if broken >= 0:
         _raise_not_finite(broken)

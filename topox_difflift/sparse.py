@@ -122,6 +122,11 @@ def sort_pairs(index: Tensor, n_columns: int) -> tuple[Tensor, Tensor]:
     order : torch.Tensor, shape = (nnz,), int64
         Position of each sorted pair in the input.
     """
+    if usable(index):
+        from topox_difflift import _sparse_numba
+
+        found, order = map(torch.from_numpy, _sparse_numba.sort_pairs(*arrays(*index), n_columns))
+        return found, order
     order = stable_order(index[0] * max(n_columns, 1) + index[1])
     return index.index_select(1, order), order
 
@@ -171,10 +176,28 @@ class _CompiledProduct(torch.autograd.Function):
         (grad,), (values, x, index) = grads, ctx.saved_tensors
         by_values = by_x = None
         if ctx.needs_input_grad[0]:
-            by_values = (grad.index_select(0, index[0]) * x.index_select(0, index[1])).sum(1)
+            by_values = _CompiledDots.apply(grad, x, index)
         if ctx.needs_input_grad[1]:
             by_x = _CompiledProduct.apply(values, grad, index.flip(0), len(x))
         return by_values, by_x, None, None
+
+
+class _CompiledDots(torch.autograd.Function):
+    """Inner products of rows of two matrices: a dense product where a sparse one has entries."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, index: Tensor) -> Tensor:
+        from topox_difflift import _sparse_numba
+
+        ctx.save_for_backward(left, right, index)
+        return torch.from_numpy(_sparse_numba.dots(*arrays(*index, left, right)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (grad,), (left, right, index) = grads, ctx.saved_tensors
+        by_left = _CompiledProduct.apply(grad, right, index, len(left))
+        by_right = _CompiledProduct.apply(grad, left, index.flip(0), len(right))
+        return by_left, by_right, None
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,8 @@ class Skeleton:
         torch.Tensor, shape = (2, n_edges), int64
             Accepted edges, u < v, in lexicographic order.
         """
-        vertices, _, _ = self.accepted_cells(1)
-        return vertices.view(-1, 2).t().contiguous()
+        edges = self.ranks[0].vertices.view(-1, 2)
+        return edges.index_select(0, self.accepted(1)).t().contiguous()
 
 
 class Boundary(NamedTuple):
