@@ -3,8 +3,8 @@ A training step through `DiffLift` on MUTAG, side by side with the training step
 
 The CWN (64 channels, one layer unless it says four) trains on complexes whose cycle lifting was
 computed beforehand, or on complexes that an untrained lift made beforehand, which have several
-times as many cells: zero_grad, forward, mean readout per graph, linear head, cross entropy, backward,
-Adam. The lift alone runs forward, and backward from gradients on its features and on
+times as many cells: zero_grad, forward, mean readout per graph, linear head, cross entropy,
+backward, Adam. The lift alone runs forward, and backward from gradients on its features and on
 its incidences' values. The network is lift, CWN, readout and head as one `TopologicalNetwork`,
 its whole training step. Every repetition runs all contenders one after the other, so that whatever
 else the machine does falls on each of them; the tables show medians. The CPU time of one

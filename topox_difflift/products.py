@@ -14,7 +14,7 @@ in the layers of a network that knows nothing of it, and computes the wanted ent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from topox_difflift import ragged
-from topox_difflift.sparse import Segments, sparse_coo
+from topox_difflift.sparse import Segments, entries_of, sparse_coo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,10 +70,8 @@ class SparseOperand:
         SparseOperand
             Its entries, duplicates added up.
         """
-        matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
-        index, size = matrix.indices(), matrix.shape
-        reverse = getattr(matrix, "reverse", None)
-        return cls(index[0], index[1], matrix.values(), (size[0], size[1]), reverse)
+        index, values, reverse = entries_of(matrix)
+        return cls(index[0], index[1], values, (matrix.size(0), matrix.size(1)), reverse)
 
     @classmethod
     def diagonal(cls, values: Tensor) -> SparseOperand:
@@ -121,6 +119,18 @@ class SparseOperand:
         if reverse is not None:
             values, reverse = reverse, values
         return SparseOperand(row, self.by_row.transposed.index, values, size, reverse)
+
+    def float(self) -> SparseOperand:
+        """
+        Convert to single precision.
+
+        Returns
+        -------
+        SparseOperand
+            The same entries.
+        """
+        reverse = None if self.reverse is None else self.reverse.float()
+        return replace(self, values=self.values.float(), reverse=reverse)
 
     def matrix(self) -> Tensor:
         """
@@ -399,10 +409,10 @@ class LinearProducts(TorchFunctionMode):
         if isinstance(matrix, _Deferred):
             return matrix.operand
         if id(matrix) not in self._known:
-            read = matrix
+            operand = SparseOperand.of(matrix)
             if torch.is_autocast_enabled(matrix.device.type) and matrix.dtype.itemsize < 4:
-                read = matrix.float()
-            self._known[id(matrix)] = matrix, SparseOperand.of(read)
+                operand = operand.float()
+            self._known[id(matrix)] = matrix, operand
         return self._known[id(matrix)][1]
 
     def tensor(self, operand: SparseOperand) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from topox_difflift import ragged
 from topox_difflift.compiled import arrays, usable
 
-__all__ = ["Segments", "matmul", "sort_pairs", "sparse_coo", "stable_order"]
+__all__ = ["Segments", "entries_of", "matmul", "sort_pairs", "sparse_coo", "stable_order"]
 
 
 def sparse_coo(
@@ -31,18 +31,47 @@ def sparse_coo(
     size : tuple of int
         Shape of the matrix.
     reverse : torch.Tensor, shape = (nnz,), optional
-        Other values for the transposed matrix, which `LinearProducts` takes from the attribute
-        `reverse` of the result.
+        Other values for the transposed matrix, within `LinearProducts`.
 
     Returns
     -------
     torch.Tensor, shape = `size`, sparse COO, coalesced
         The matrix.
     """
-    matrix: Tensor = _SparseCOO.apply(values, index.contiguous(), size)
-    if reverse is not None:
-        matrix.reverse = reverse  # type: ignore[attr-defined]
+    index = index.contiguous()
+    matrix: Tensor = _SparseCOO.apply(values, index, size)
+    # So that products need not ask the matrix for them, and their gradient is not a sparse one.
+    matrix.entries = Entries(index, values, reverse)  # type: ignore[attr-defined]
     return matrix
+
+
+class Entries(NamedTuple):
+    """What a sparse matrix was made of; values as they were, with their history."""
+
+    places: Tensor
+    values: Tensor
+    reverse: Tensor | None
+
+
+def entries_of(matrix: Tensor) -> Entries:
+    """
+    Entries of a sparse matrix.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor, sparse COO
+        The matrix, with duplicates or without.
+
+    Returns
+    -------
+    Entries
+        Sorted index without duplicates, and values.
+    """
+    made_of: Entries | None = getattr(matrix, "entries", None)
+    if made_of is not None:
+        return made_of
+    matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
+    return Entries(matrix.indices(), matrix.values(), None)
 
 
 class _SparseCOO(torch.autograd.Function):

@@ -11,7 +11,7 @@ from torch.nn.functional import silu
 
 from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.nn.hasse import check_rank
-from topox_difflift.sparse import matmul
+from topox_difflift.sparse import Segments, matmul
 
 if TYPE_CHECKING:
     from topox_difflift.complex import LiftedComplex
@@ -52,13 +52,15 @@ def pool_cells(lifted: LiftedComplex, rank: int, h: Tensor, reduce: str = "mean"
     check_rank(lifted, rank, "readout")
     graph, mask = lifted[f"batch_{rank}"], lifted[f"mask_{rank}"]
     _check_rows(rank, h, len(mask))
-    zeros = h.new_zeros(lifted.num_graphs, h.size(1))
     if reduce == "max":
         kept = mask.detach().nonzero().squeeze(1)
         index = graph.index_select(0, kept).unsqueeze(-1).expand(-1, h.size(1))
         h = h.index_select(0, kept)
+        zeros = h.new_zeros(lifted.num_graphs, h.size(1))
         return zeros.scatter_reduce(0, index, h, "amax", include_self=False)
-    total = zeros.index_add(0, graph, h)
+    # The cells of a graph follow each other.
+    sizes = torch.bincount(graph, minlength=lifted.num_graphs)
+    total = Segments(torch.arange(len(h), device=h.device), sizes, len(h)).sum(h)
     if reduce == "sum":
         return total
     count = mask.new_zeros(lifted.num_graphs).index_add(0, graph, mask)

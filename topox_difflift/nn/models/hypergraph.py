@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from topox_difflift.nn.adapters import Adapter, Features
-from topox_difflift.sparse import sort_pairs, sparse_coo
+from topox_difflift.sparse import entries_of, sort_pairs, sparse_coo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,17 +35,17 @@ def _with_loops(c: LiftedComplex, nodes: Tensor) -> Tensor:
     matrix, (n_0, n_1) = c.incidence_1, c.num_cells
     if len(nodes) == 0:
         return matrix
+    old, values, reverse = entries_of(matrix)
     columns = torch.arange(n_1, n_1 + len(nodes), device=nodes.device)
-    index = torch.cat([matrix.indices(), torch.stack([nodes, columns])], dim=1)
+    index = torch.cat([old, torch.stack([nodes, columns])], dim=1)
     index, order = sort_pairs(index, n_1 + len(nodes))
 
     def extended(values: Tensor) -> Tensor:
         return torch.cat([values, values.new_ones(len(nodes))]).index_select(0, order)
 
-    reverse = getattr(matrix, "reverse", None)
     return sparse_coo(
         index,
-        extended(matrix.values()),
+        extended(values),
         (n_0, n_1 + len(nodes)),
         None if reverse is None else extended(reverse),
     )
@@ -96,8 +96,8 @@ def _hnhn(tnn: Any, c: LiftedComplex) -> Features:
 def _hypergat(tnn: Any, c: LiftedComplex) -> Features:
     # Its attention, constant in fact, reads hyperedges at the positions of nodes.
     (n_0, n_1), matrix = c.num_cells, c.incidence_1
-    size, reverse = (n_0, max(n_0, n_1)), getattr(matrix, "reverse", None)
-    padded = sparse_coo(matrix.indices(), matrix.values(), size, reverse)
+    index, values, reverse = entries_of(matrix)
+    padded = sparse_coo(index, values, (n_0, max(n_0, n_1)), reverse)
     x_0, x_1 = tnn(c.x_0, padded)
     return {0: x_0, 1: x_1[:n_1]}
 
