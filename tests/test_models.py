@@ -11,7 +11,7 @@ import torch
 from model_table import CHANNELS, PAGE, lifting, measure, network
 
 from topox_difflift import DiffLift
-from topox_difflift.liftings import NoLifting
+from topox_difflift.liftings import NoLifting, accept_all
 from topox_difflift.nn import TNNS, TopologicalNetwork
 from topox_difflift.products import LinearProducts
 from topox_difflift.testing import zoo
@@ -82,6 +82,9 @@ def test_a_network_that_gives_no_gradient_refuses_a_learned_lifting() -> None:
     tnn = TNNS["hypersage"].build(3, 8, 1)
     with pytest.raises(ValueError, match=r"learn through .got HyperSAGE, which reads the pattern"):
         TopologicalNetwork(DiffLift("hypergraph"), tnn, 2)
+    # A control is not trained anyway.
+    control = accept_all("hypergraph", in_channels=3, rejected="drop")
+    assert TopologicalNetwork(control, tnn, 2)(zoo()["batch"]).shape == (5, 2)
 
 
 def test_a_network_that_is_blind_to_a_rank_says_so() -> None:

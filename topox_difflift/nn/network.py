@@ -14,7 +14,7 @@ from torch_geometric.nn import MLP
 from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.lift import DiffLift
-from topox_difflift.liftings import NoLifting
+from topox_difflift.liftings import FixedRate, NoLifting
 from topox_difflift.nn.adapters import Adapter, Call, Known, adapter_of
 from topox_difflift.nn.models import TNNS
 from topox_difflift.nn.readouts import Pool, PropagateDown, pool_cells
@@ -261,7 +261,8 @@ def _checked_lift(lift: Any, adapter: Adapter, known: Known) -> Any:
     for learned in lift.modules():
         if isinstance(learned, DiffLift):
             _check_fit(adapter, known, learned.domain.topology, learned.max_rank)
-            _check_learning(adapter, known, learned)
+            if not isinstance(learned.estimator, FixedRate):  # whose acceptances nobody trains
+                _check_learning(adapter, known, learned)
     return lift
 
 
