@@ -315,8 +315,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             kept = _most_probable(preference, candidates.batch, self.cell_budget)
             candidates, score = candidates.select(kept), score[kept]
         if candidates.prob is None:
-            group = candidates.group() if self.estimator.competing else None
-            acceptance = self.estimator.accept(score, self.generator, group)
+            acceptance = self.estimator.accept(score, self.generator, candidates.group())
         else:
             acceptance = Acceptance(candidates.prob, candidates.prob > 0)
         included = candidates.included()

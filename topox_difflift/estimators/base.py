@@ -114,7 +114,7 @@ class Estimator(torch.nn.Module, ABC):
             Source of random numbers, on the device of `logits`; by default PyTorch's own.
         group : torch.Tensor, shape = (n_cells,), int64, optional
             Candidates of one group may compete, those of different groups do not; by
-            default there is one group. Given where the estimator is `competing`.
+            default there is one group.
 
         Returns
         -------
