@@ -63,7 +63,8 @@ def edge_ids(u: Tensor, v: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
     torch.Tensor, int64
         Column of `edges`, or -1 where the pair is no edge; shape as `u`.
     """
-    if usable(u, v, edges):
+    # The loops hold a number for each node, of which most may have no edge.
+    if usable(u, v, edges) and num_nodes <= 8 * (u.numel() + edges.size(1)) + 1024:
         from topox_difflift import _cliques_numba
 
         found = _cliques_numba.edge_ids(*arrays(u.flatten(), v.flatten(), *edges), num_nodes)
