@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from topox_difflift import compiled
 from topox_difflift.neighbors import knn, squared_distances
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--tensors", action="store_true", help="tensor operations alone, as without numba"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
@@ -130,6 +134,8 @@ def main() -> None:
     """Measure, print the table and write the figures."""
     options = arguments()
     torch.set_num_threads(options.threads)
+    if options.tensors:
+        compiled.numba_installed = lambda: False
     settings = (options.channels, options.k)
     rows = [compare_batches(n, *settings, options.repetitions) for n in options.graphs]
     rows += [compare_graph(n, *settings, max(1, options.repetitions // 3)) for n in options.nodes]

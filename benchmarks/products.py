@@ -73,11 +73,8 @@ def measure(way: str, n_edges: int, repetitions: int) -> dict[str, object]:
     """Time forward and backward pass."""
     torch.manual_seed(0)
     lifted, tnn = grid(n_edges), CWN(HIDDEN, HIDDEN, HIDDEN, HIDDEN, 2)
-    matrices = (
-        lifted.adjacency_1,
-        lifted.incidence(2, signed=True),
-        lifted.incidence(1, signed=True),
-    )
+    boundaries = [lifted.incidence(rank, signed=True) for rank in (1, 2)]
+    matrices = [lifted.adjacency_1, *boundaries]
     before, taken = resident("VmRSS"), []
     gates = [lifted.mask_1, lifted.mask_2]
     for _ in range(repetitions):
