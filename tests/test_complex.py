@@ -438,6 +438,12 @@ def test_opened_complexes_gate_where_cells_send(domain):
                 received = open_.T.to_dense() + 0
             torch.testing.assert_close(received[kept[r]], closed_.to_dense().T[kept[r]])
             assert received[~kept[r]].any() or not (~kept[r]).any()
+    # It is built once, and anew when the complex changes.
+    assert lifted.opened() is opened
+    changed = copy.copy(lifted)
+    changed.mask_1 = torch.ones_like(changed.mask_1)
+    assert torch.equal(changed.opened().incidence_1.to_dense(), changed.incidence_1.to_dense())
+    assert changed.opened() is not opened
     # The complex itself stays as it was.
     assert not lifted.x_1[~kept[1]].any()
     assert torch.equal(opened.accepted().x_1, opened.x_1[kept[1]])

@@ -556,12 +556,17 @@ class LiftedComplex(Data):
             incidences, within `LinearProducts`, and the matrices between cells that share a face
             are gated in their columns only.
         """
-        out = copy.copy(self)
-        out.__dict__["_opened"] = True
-        for r in range(1, self.max_rank + 1):
-            if f"content_{r}" in self._store:
-                out._store[f"x_{r}"] = self._store[f"content_{r}"]
-        return out
+
+        def build() -> LiftedComplex:
+            out = copy.copy(self)
+            out.__dict__["_opened"] = True
+            for r in range(1, self.max_rank + 1):
+                if f"content_{r}" in self._store:
+                    out._store[f"x_{r}"] = self._store[f"content_{r}"]
+            return out
+
+        # Kept, with its matrices, for a complex that is run on many times.
+        return self._cached(("opened",), build)
 
     @property
     def _is_opened(self) -> bool:
