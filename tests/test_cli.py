@@ -251,6 +251,7 @@ def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.Mon
         ({"tnn": "hmc"}, "cell", "hmc"),
         ({"tnn": "sccn", "domain": "combinatorial"}, "combinatorial", "sccn"),
         ({"tnn": "unigin", "lifting": "kernel"}, "hypergraph", "unigin"),
+        ({"tnn": "hypersage", "estimator": "score_function"}, "hypergraph", "hypersage"),
     ],
 )
 def test_domain_and_network_follow_from_each_other(

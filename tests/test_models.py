@@ -11,6 +11,7 @@ import torch
 from model_table import CHANNELS, PAGE, lifting, measure, network
 
 from topox_difflift import DiffLift
+from topox_difflift.estimators import leave_one_out, repeat_graphs
 from topox_difflift.liftings import NoLifting, accept_all
 from topox_difflift.nn import TNNS, TopologicalNetwork
 from topox_difflift.products import LinearProducts
@@ -82,6 +83,13 @@ def test_a_network_that_gives_no_gradient_refuses_a_learned_lifting() -> None:
     tnn = TNNS["hypersage"].build(3, 8, 1)
     with pytest.raises(ValueError, match=r"learn through .got HyperSAGE, which reads the pattern"):
         TopologicalNetwork(DiffLift("hypergraph"), tnn, 2)
+    # A score function learns without it.
+    lift = model_table.lifting("hypergraph", 1, "score_function", rejected="drop")
+    net = TopologicalNetwork(lift, tnn, 2)
+    batch = repeat_graphs(zoo()["batch"], 2)
+    losses = net(batch).square().sum(1).view(2, -1)
+    leave_one_out(losses, lift.log_prob().view(2, -1)).backward()
+    assert all(bool(p.grad.any()) for p in lift.scorers.parameters())
     # A control is not trained anyway.
     control = accept_all("hypergraph", in_channels=3, rejected="drop")
     assert TopologicalNetwork(control, tnn, 2)(zoo()["batch"]).shape == (5, 2)

@@ -143,13 +143,14 @@ class TrainingConfig:
                 f"effect; leave it out, or take lifting {' or '.join(map(repr, having))}"
             )
         assert self.tnn is not None  # noqa: S101 -- settled before, for the type checker
-        if self.lifting == "difflift" and TNNS[self.tnn].learns == ():
-            raise ValueError(
-                f"Expected 'tnn' to be a network that a lifting can learn through (got "
-                f"{self.tnn!r}, which {TNNS[self.tnn].why}); take another, or a static lifting"
-            )
         if "estimator" in settled:
             check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
+            if TNNS[self.tnn].learns == () and ESTIMATORS[settled["estimator"]].pathwise:
+                raise ValueError(
+                    "Expected 'tnn' to be a network that a lifting can learn through (got "
+                    f"{self.tnn!r}, which {TNNS[self.tnn].why}); take another, estimator "
+                    "'score_function', or a static lifting"
+                )
         if "rate" in settled:
             FixedRate(settled["rate"])  # checks it
         if "k_min" in settled:

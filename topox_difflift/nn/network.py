@@ -261,8 +261,7 @@ def _checked_lift(lift: Any, adapter: Adapter, known: Known) -> Any:
     for learned in lift.modules():
         if isinstance(learned, DiffLift):
             _check_fit(adapter, known, learned.domain.topology, learned.max_rank)
-            if not isinstance(learned.estimator, FixedRate):  # whose acceptances nobody trains
-                _check_learning(adapter, known, learned)
+            _check_learning(adapter, known, learned)
     return lift
 
 
@@ -281,13 +280,14 @@ def _check_fit(adapter: Adapter, known: Known, domain: str, max_rank: int) -> No
 
 def _check_learning(adapter: Adapter, known: Known, lift: DiffLift) -> None:
     """Say which acceptances the network would never train."""
-    if not adapter.model:
+    # A score function needs no gradient from the network, and a fixed rate is not trained.
+    if not adapter.model or not lift.estimator.pathwise or isinstance(lift.estimator, FixedRate):
         return
     ranks = range(1, lift.max_rank + 1)
     if not known.learns:
         raise ValueError(
             f"Expected a network that a lifting can learn through (got {adapter.name}, which "
-            f"{adapter.why}); take another network, or a static lifting"
+            f"{adapter.why}); take another network, estimator='score_function', or a static lifting"
         )
     if lift.max_rank > known.max_rank:
         raise ValueError(
