@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topox_difflift.products import LinearProducts, SparseOperand
+from topox_difflift.sparse import sparse_coo
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -136,6 +137,38 @@ def test_matrices_that_a_layer_builds_itself_are_taken_over():
     y.sum().backward()
     assert score.grad.any()
     assert values.grad.any()
+
+
+def test_the_gradient_passes_through_the_matrix_itself():
+    index, values = sparse(5, 4)
+    for matrix in (sparse_coo(index, values, (5, 4)), sparse_coo(index, values.detach(), (5, 4))):
+        if not matrix.requires_grad:
+            matrix.requires_grad_()
+        with LinearProducts():
+            y = matrix @ torch.ones(4, 2, dtype=torch.float64)
+        (grad,) = torch.autograd.grad(y.sum(), matrix)
+        assert torch.equal(grad.coalesce().values(), torch.full_like(values, 2))
+
+
+@pytest.mark.laws
+def test_the_transposed_matrix_may_have_other_values():
+    index, values = sparse(5, 4)
+    other = torch.randn_like(values).requires_grad_()
+    x, z = (torch.randn(n, 2, dtype=torch.float64) for n in (4, 5))
+
+    def call(values, other):
+        matrix = sparse_coo(index, values, (5, 4), other)
+        with LinearProducts():
+            assert torch.equal((matrix.T.T @ x).detach(), (matrix @ x).detach())
+            return matrix @ x, matrix.T @ z
+
+    there, back = (
+        torch.zeros(5, 4, dtype=torch.float64).index_put(tuple(index), v.detach())
+        for v in (values, other)
+    )
+    torch.testing.assert_close(call(values, other)[0], there @ x)
+    torch.testing.assert_close(call(values, other)[1], back.T @ z)
+    assert torch.autograd.gradcheck(call, (values, other))
 
 
 def test_duplicate_entries_are_added_up():

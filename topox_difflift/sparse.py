@@ -31,22 +31,22 @@ def sparse_coo(
     size : tuple of int
         Shape of the matrix.
     reverse : torch.Tensor, shape = (nnz,), optional
-        Other values for the transposed matrix, within `LinearProducts`.
+        Other values for the transposed matrix, within `LinearProducts`; an attribute of the
+        result.
 
     Returns
     -------
     torch.Tensor, shape = `size`, sparse COO, coalesced
         The matrix.
     """
-    index = index.contiguous()
-    matrix: Tensor = _SparseCOO.apply(values, index, size)
-    # So that products need not ask the matrix for them, and their gradient is not a sparse one.
-    matrix.entries = Entries(index, values, reverse)  # type: ignore[attr-defined]
+    matrix: Tensor = _SparseCOO.apply(values, index.contiguous(), size)
+    if reverse is not None:
+        matrix.reverse = reverse  # type: ignore[attr-defined]
     return matrix
 
 
 class Entries(NamedTuple):
-    """What a sparse matrix was made of; values as they were, with their history."""
+    """What a sparse matrix is made of, without duplicates."""
 
     places: Tensor
     values: Tensor
@@ -67,11 +67,9 @@ def entries_of(matrix: Tensor) -> Entries:
     Entries
         Sorted index without duplicates, and values.
     """
-    made_of: Entries | None = getattr(matrix, "entries", None)
-    if made_of is not None:
-        return made_of
+    reverse = getattr(matrix, "reverse", None)
     matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
-    return Entries(matrix.indices(), matrix.values(), None)
+    return Entries(matrix.indices(), matrix.values(), reverse)
 
 
 class _SparseCOO(torch.autograd.Function):
