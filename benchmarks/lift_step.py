@@ -68,13 +68,18 @@ class CellClassifier(torch.nn.Module):
         return self.head(torch.cat([global_mean_pool(h, b, n_graphs) for h, b in ranks], dim=1))
 
 
+def complexes(batch: Batch, k_max: int | None = None) -> LiftedComplex:
+    """Lift to the cycles of the graphs, or by an untrained lift."""
+    if k_max is None:
+        return CycleLifting()(batch)
+    torch.manual_seed(0)
+    lift = DiffLift("cell", k_max=k_max, rejected="drop", in_channels=batch.x.size(1))
+    return lift(batch).detach()
+
+
 def cwn_step(batch: Batch, n_layers: int = 1, k_max: int | None = None) -> Callable[[], object]:
     """Return the training step of the CWN on cycle-lifted, or learned, complexes."""
-    lifted: LiftedComplex = CycleLifting()(batch)
-    if k_max is not None:
-        torch.manual_seed(0)
-        lift = DiffLift("cell", k_max=k_max, rejected="drop", in_channels=batch.x.size(1))
-        lifted = lift(batch).detach()
+    lifted = complexes(batch, k_max)
     cells = (
         *(lifted[f"x_{r}"].detach() for r in range(3)),
         lifted.adjacency_1.detach(),
@@ -172,6 +177,9 @@ def compare_steps(graphs: list[Data], options: argparse.Namespace) -> list[dict[
     times = measure(contenders, options.repetitions)
     reference = times[REFERENCE]["cpu"]
     print(f"\n{options.graphs} graphs, {batch.num_nodes} nodes, {batch.num_edges} arcs")
+    for k_max in (None, 5, 10):
+        what = "cycles" if k_max is None else f"what k_max {k_max} lifts"
+        print(f"  {what}: nodes, edges, 2-cells: {complexes(batch, k_max).num_cells}")
     print(f"  {'':36}{'CPU':>10}{'wall':>13}{'ratio':>10}{'target':>10}{'memory added':>16}")
     rows: list[dict[str, object]] = []
     for name, time_ in times.items():

@@ -103,8 +103,8 @@ def stable_order(keys: Tensor) -> Tensor:
     """
     Stable order of non-negative integers.
 
-    On the host by radix, since PyTorch's sort of a few thousand integers takes five to ten
-    times as long; elsewhere PyTorch's own.
+    On the host by radix, since PyTorch's sort of a few thousand integers takes several times
+    as long; elsewhere PyTorch's own.
 
     Parameters
     ----------

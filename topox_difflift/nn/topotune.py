@@ -171,7 +171,7 @@ class GCCN(torch.nn.Module):
     ----------
     .. [1] Papillon, Bernárdez, Battiloro, Miolane.
         TopoTune: A framework for generalized combinatorial complex neural networks.
-        ICML 2025, section 4. https://arxiv.org/abs/2410.06530
+        ICML 2025. https://arxiv.org/abs/2410.06530
 
     Examples
     --------
