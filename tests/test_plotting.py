@@ -18,7 +18,7 @@ def test_title_counts_the_cells(domain: str) -> None:
     lifted = DiffLift(domain, generator=torch.Generator().manual_seed(0))(datasets.molecules(1)[0])
     lines = draw(lifted).get_title().split("\n")
     expected = [
-        f"rank {r.rank}: {r.original} given, {r.accepted} learned" for r in lifted.summary().ranks
+        f"rank {r.rank}: {r.original} given, {r.accepted} accepted" for r in lifted.summary().ranks
     ]
     assert lines == expected
 
