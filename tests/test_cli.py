@@ -85,18 +85,19 @@ def test_run_leaves_everything_under_its_folder(
     out = tmp_path / "run"
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    assert names == {"config.json", "metrics.json", "lifted.pkl", "lifted.png"} | checkpoints
+    static = lifting not in ("difflift", "accept_all", "random")
+    pictures = {"lifted.png"} if static else {"lifted.png", "acceptance.png"}
+    assert names == {"config.json", "metrics.json", "lifted.pkl"} | pictures | checkpoints
     found = metrics(out)
     assert 0 <= found["test_accuracy"] <= 1
     assert len(found["epochs"]) == 2
     best = max(found["epochs"], key=lambda epoch: epoch["val_accuracy"])
     assert (found["best_epoch"], found["val_accuracy"]) == (best["epoch"], best["val_accuracy"])
-    assert (out / "lifted.png").read_bytes().startswith(b"\x89PNG")
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     with (out / "lifted.pkl").open("rb") as file:
         assert isinstance(pickle.load(file), cls)
     for text in ("test accuracy", "seconds per epoch", "rank 1: accepted", "mean size"):
         assert text in done.output
-    static = lifting not in ("difflift", "accept_all", "random")
     assert ("none proposed" in done.output) == static
 
 

@@ -104,7 +104,7 @@ def draw(
                 loc="upper center",
                 bbox_to_anchor=(0.5, 0),
                 frameon=False,
-                ncols=min(len(handles), 5),
+                ncols=3,
                 fontsize="small",
             )
         _add_scales(axes, groups, nodes)
@@ -208,8 +208,10 @@ def _paint(
 
 def _fitting(place: NDArray[np.float64], panels: int) -> tuple[float, float]:
     """Inches of a figure without much room left above and below the panels."""
-    width, height = np.ptp(place, axis=0) + 1.2 * spacing(place) if len(place) else (1, 1)
-    return 1.5 + 5.5 * panels, float(np.clip(5.5 * height / width, 2, 6)) + 1
+    unit = spacing(place)
+    width, height = np.ptp(place, axis=0) + 1.2 * unit if len(place) else (unit, unit)
+    share = height / max(width, 3 * unit)
+    return 1.5 + 5.5 * panels, 1.2 + float(np.clip(5.5 * share, 2, 6))
 
 
 def _add_scales(axes: Axes | list[Axes], groups: Sequence[CellGroup], nodes: NodeColors) -> None:

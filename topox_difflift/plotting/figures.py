@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASS_COLORS",
     "COLORMAP",
+    "VALUE_COLORMAP",
     "add_scale",
     "axes_or_new",
     "new_figure",
     "probability_colors",
+    "require_matplotlib",
 ]
 
 #: Colour of a probability: the more probable, the darker. Safe for colour-blind readers.

@@ -34,6 +34,8 @@ def rounded_hull(points: NDArray[np.float64], radius: float) -> NDArray[np.float
     numpy.ndarray, shape = (m, 2)
         The outline.
     """
+    if not len(points):
+        return points
     discs = (points[:, None] + radius * _CIRCLE).reshape(-1, 2)
     return discs[ConvexHull(discs).vertices]
 
