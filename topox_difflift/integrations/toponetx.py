@@ -440,7 +440,8 @@ def graph_skeleton(complex_: Complex) -> nx.Graph:
             f"Expected 'complex_' to have edges, cells of rank 1 with two nodes (got {complex_}); "
             "make a graph of the larger sets yourself, for instance their clique expansion"
         )
-    graph = nx.Graph(**complex_.complex)
+    graph = nx.Graph()
+    graph.graph.update(complex_.complex)
     for (label,), attributes in described[0]:
         graph.add_node(label)
         graph.nodes[label].update(attributes)
@@ -457,7 +458,7 @@ def _read(complex_: Complex) -> tuple[str, list[list[_Described]]]:
         names = [cls.__name__ for cls, _, _ in _READ]
         raise TypeError(f"Expected 'complex_' to be one of {names}, got {type(complex_).__name__}.")
     domain, read = match
-    return domain, read(complex_)
+    return domain, read(complex_) or [[]]
 
 
 def _assemble(
