@@ -17,13 +17,12 @@ pytest.importorskip("typer", reason='needs the extra "train"')
 import toponetx as tnx
 from typer.testing import CliRunner
 
-from topox_difflift import DiffLift, LiftedComplex, datasets
+from topox_difflift import datasets
 from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.job import Job, Splits
-from topox_difflift.liftings import LIFTINGS, KNNLifting, NoLifting
-from topox_difflift.plotting import draw, layout
+from topox_difflift.liftings import LIFTINGS, KNNLifting
 from topox_difflift.training import TrainingModule
 
 if TYPE_CHECKING:
@@ -339,34 +338,6 @@ def test_nearest_nodes_do_not_depend_on_the_encoder() -> None:
         for seed in (0, 1)
     ]
     assert cells[0] == cells[1] == KNNLifting()(batch).cells(1)
-
-
-# ---------------------------------------------------------------------- pictures
-
-
-@pytest.mark.parametrize("domain", ["cell", "simplicial", "combinatorial", "hypergraph"])
-def test_picture_of_each_domain(domain: str) -> None:
-    lift = DiffLift(domain, generator=torch.Generator().manual_seed(0))
-    lifted = lift(datasets.molecules(1)[0])
-    axes = draw(lifted)
-    learned = [rank.accepted for rank in lifted.summary().ranks]
-    assert [int(part.split()[2]) for part in axes.get_title().split(", ")] == learned
-    assert len(axes.figure.axes) == 2  # the second one is the colour scale
-
-
-def test_picture_of_little() -> None:
-    lone = Data(x=torch.ones(1, 3), edge_index=torch.empty(2, 0, dtype=torch.long))
-    axes = draw(NoLifting()(lone))
-    assert len(axes.figure.axes) == 1
-    pair = Data(x=torch.ones(2, 3), edge_index=torch.tensor([[0, 1], [1, 0]]))
-    assert layout(NoLifting()(pair)).shape == (2, 2)
-
-
-def test_picture_of_several_graphs_is_refused() -> None:
-    lifted = NoLifting()(Batch.from_data_list(datasets.molecules(2)))
-    assert isinstance(lifted, LiftedComplex)
-    with pytest.raises(ValueError, match="unbatch"):
-        draw(lifted)
 
 
 @pytest.mark.skipif(
