@@ -311,6 +311,13 @@ def test_labels() -> None:
         draw(lifted, labels=names[1:])
 
 
+def test_nodes_keep_their_names() -> None:
+    named = CellComplex()
+    named.add_cell(["Ann", "Bob", "Cem"], rank=2)
+    for complex_ in (named, LiftedComplex.from_toponetx(named)):
+        assert [text.get_text() for text in draw(complex_, labels=True).texts] == list(named.nodes)
+
+
 def test_text_can_be_read_on_every_colour() -> None:
     lifted = NoLifting()(molecule())
     axes = draw(lifted, node_color=np.linspace(0, 1, lifted.num_cells[0]))

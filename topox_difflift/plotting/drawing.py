@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -67,54 +66,76 @@ def draw_cells(
     unit : float
         Typical distance between them.
     """
-    areas = [group for group in groups if group.shape != "line"]
-    numbers = iter(levels([cell for group in areas for cell in group.cells], _LEVELS))
-    opacity = _opacity(areas)
-    width = _line_width(sum(len(group.cells) for group in groups))
+    pen = _Pen.for_cells(sum(len(group.cells) for group in groups))
     for group in groups:
-        points = [place[list(cell)] for cell in group.cells]
         if group.shape == "line":
-            _add_lines(axes, group, points, width)
-            continue
-        steps = [_STEP * unit * next(numbers) for _ in group.cells]
-        shape, distance = (
-            (shrunk, 0.16 * unit) if group.shape == "polygon" else (rounded_hull, 0.24 * unit)
+            _add_lines(axes, group, place, pen)
+    areas = [group for group in groups if group.shape != "line"]
+    outlines = _outlines(areas, place, unit)
+    opacity = _opacity([outline for of_group in outlines for outline in of_group])
+    for group, of_group in zip(areas, outlines, strict=True):
+        _add_areas(axes, group, of_group, opacity, pen)
+
+
+def _outlines(
+    areas: Sequence[CellGroup], place: NDArray[np.float64], unit: float
+) -> list[list[NDArray[np.float64]]]:
+    """Outline the cells of each group, those with a common vertex at different distances."""
+    numbers = iter(levels([cell for group in areas for cell in group.cells], _LEVELS))
+    outlines = []
+    for group in areas:
+        outline, distance = (rounded_hull, 0.24) if group.shape == "hull" else (shrunk, 0.16)
+        outlines.append(
+            [
+                outline(place[list(c)], unit * (distance + _STEP * next(numbers)))
+                for c in group.cells
+            ]
         )
-        outlines = [shape(p, distance + step) for p, step in zip(points, steps, strict=True)]
-        _add_areas(axes, group, outlines, opacity, width)
+    return outlines
 
 
-def _opacity(areas: Sequence[CellGroup]) -> float:
-    """Make the cells on top of each other, together, about as opaque as one may be."""
-    depth = Counter(node for group in areas for cell in group.cells for node in cell)
-    return float(np.clip(1 - 0.35 ** (1 / max(depth.values(), default=1)), 0.04, 0.3))
+def _opacity(outlines: Sequence[NDArray[np.float64]]) -> float:
+    """Make the areas that lie on top of each other, together, about as opaque as one may be."""
+    corners = [outline for outline in outlines if len(outline)]
+    if not corners:
+        return 0.25
+    whole = np.prod(np.ptp(np.concatenate(corners), axis=0))
+    covered = sum(np.prod(np.ptp(outline, axis=0)) for outline in corners)
+    return float(np.clip(1 - 0.35 ** (whole / covered), 0.01, 0.25))
 
 
-def _line_width(n_cells: int) -> float:
-    return float(np.clip(2 * (40 / max(n_cells, 1)) ** 0.5, 0.7, 2))
+class _Pen(NamedTuple):
+    """How thick and how opaque lines are."""
+
+    width: float
+    opacity: float
+
+    @classmethod
+    def for_cells(cls, n_cells: int) -> _Pen:
+        """Leave hundreds of lines finer, and thousands paler, so that they can be seen through."""
+        n_cells = max(n_cells, 1)
+        width, opacity = (40 / n_cells) ** 0.5, (400 / n_cells) ** 0.5
+        return cls(2 * float(np.clip(width, 0.25, 1)), float(np.clip(opacity, 0.1, 1)))
+
+    def colors(self, group: CellGroup) -> NDArray[np.float64]:
+        """Colour the lines of cells."""
+        from matplotlib.colors import to_rgba_array
+
+        if group.kind == "given":
+            return np.repeat(to_rgba_array(_GREY), len(group.cells), axis=0)
+        colors = probability_colors(group.prob)
+        colors[:, 3] = self.opacity * (_FAINT if group.kind == "not accepted" else 1)
+        return colors
 
 
-def _colors(group: CellGroup) -> NDArray[np.float64]:
-    from matplotlib.colors import to_rgba_array
-
-    if group.kind == "given":
-        return np.repeat(to_rgba_array(_GREY), len(group.cells), axis=0)
-    colors = probability_colors(group.prob)
-    if group.kind == "not accepted":
-        colors[:, 3] = _FAINT
-    return colors
-
-
-def _add_lines(
-    axes: Axes, group: CellGroup, points: list[NDArray[np.float64]], width: float
-) -> None:
+def _add_lines(axes: Axes, group: CellGroup, place: NDArray[np.float64], pen: _Pen) -> None:
     from matplotlib.collections import LineCollection
 
     lines = LineCollection(
-        points,
-        colors=_colors(group),
+        [place[list(cell)] for cell in group.cells],
+        colors=pen.colors(group),
         linestyles=[_DASHES[group.kind]],
-        linewidths=min(width, 1.5) if group.kind == "given" else width,
+        linewidths=min(pen.width, 1.5) if group.kind == "given" else pen.width,
         zorder=2 if group.kind == "given" else 3,
         label=f"rank {group.rank}, {group.kind}",
     )
@@ -126,11 +147,11 @@ def _add_areas(
     group: CellGroup,
     outlines: list[NDArray[np.float64]],
     opacity: float,
-    width: float,
+    pen: _Pen,
 ) -> None:
     from matplotlib.collections import PolyCollection
 
-    edge = _colors(group)
+    edge = pen.colors(group)
     face = edge.copy()
     face[:, 3] = 0 if group.kind == "not accepted" else opacity
     areas = PolyCollection(
@@ -138,7 +159,7 @@ def _add_areas(
         facecolors=face,
         edgecolors=edge,
         linestyles=[_DASHES["not accepted"] if group.kind == "not accepted" else "solid"],
-        linewidths=0.7 * width,
+        linewidths=0.7 * pen.width,
         zorder=1,
         label=f"rank {group.rank}, {group.kind}",
     )
