@@ -252,6 +252,17 @@ def test_impossible_options_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_dataset_for_node_classification_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = datasets.molecules(1)[0]
+    graph.y = torch.zeros(graph.num_nodes, dtype=torch.long)
+    monkeypatch.setattr("topox_difflift.job.load_dataset", lambda *_: [graph])
+    with pytest.raises(ValueError, match=r"one class for each graph .* train on nodes as"):
+        Job.start(TrainingConfig(dataset="Cora"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_folder_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     (tmp_path / "config.json").write_text("{}")

@@ -68,7 +68,8 @@ class Splits:
             raise ValueError(
                 "Expected 'dataset' to have one class for each graph "
                 f"(got {config.dataset!r}, with 'y' of {labels.dtype}, {labels.numel()} values for "
-                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG'"
+                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG', or "
+                "train on nodes as tutorials/04_node_classification.ipynb does"
             )
         if config.fold is None:
             parts = stratified_split(labels, config.seed)
