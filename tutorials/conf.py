@@ -2,7 +2,6 @@
 
 import inspect
 from importlib import import_module
-from pkgutil import iter_modules
 
 from sphinx.util.docutils import SphinxDirective
 
@@ -41,37 +40,20 @@ html_theme_options = {"navigation_with_keys": False, "footer_end": []}
 
 
 class PublicNames(SphinxDirective):
-    """
-    Document a module: a table of the names in its ``__all__``, then each of them.
-
-    The argument is a module, or a package followed by ``.*``, for all modules in it. Names that
-    follow are documented in place of ``__all__``.
-    """
+    """Document a module: a table of the names in its ``__all__``, then each of them."""
 
     required_arguments = 1
-    optional_arguments = 100
 
     def run(self):
         """Write it down as the directives of Sphinx that do so."""
-        name, *chosen = self.arguments
-        lines = []
-        for module in _modules(name):
-            names = chosen or module.__all__
-            lines += [module.__name__, "-" * len(module.__name__), ""]
-            lines += [f".. automodule:: {module.__name__}", "   :no-members:", ""]
-            lines += [".. autosummary::", "   :nosignatures:", ""]
-            lines += [f"   {name}" for name in names] + [""]
-            for name in names:
-                lines += _documented(module, name)
+        module = import_module(self.arguments[0])
+        lines = [module.__name__, "-" * len(module.__name__), ""]
+        lines += [f".. automodule:: {module.__name__}", "   :no-members:", ""]
+        lines += [".. autosummary::", "   :nosignatures:", ""]
+        lines += [f"   {name}" for name in module.__all__] + [""]
+        for name in module.__all__:
+            lines += _documented(module, name)
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
-
-
-def _modules(name):
-    if not name.endswith(".*"):
-        return [import_module(name)]
-    package = import_module(name.removesuffix(".*"))
-    found = (import_module(f"{package.__name__}.{m.name}") for m in iter_modules(package.__path__))
-    return [module for module in found if hasattr(module, "__all__")]
 
 
 def _documented(module, name):
