@@ -619,6 +619,7 @@ def sparse_mm(matrix: Tensor, x: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
+    >>> from topox_difflift.sparse import sparse_mm
     >>> values = torch.ones(2, requires_grad=True)
     >>> matrix = torch.sparse_coo_tensor([[0, 1], [1, 0]], values, (2, 2))
     >>> sparse_mm(matrix, torch.tensor([[2.0], [3.0]])).sum().backward()

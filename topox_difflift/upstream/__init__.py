@@ -1,0 +1,9 @@
+"""Files of pull requests to TopoBench and TopoModelX, generated from this package."""
+
+from topox_difflift.upstream.checkout import Kit, generate, write
+from topox_difflift.upstream.topomodelx import TOPOMODELX
+
+__all__ = ["KITS", "Kit", "generate", "write"]
+
+#: Names that the console script takes.
+KITS = {"topomodelx": TOPOMODELX}
