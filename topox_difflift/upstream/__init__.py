@@ -2,8 +2,9 @@
 
 from topox_difflift.upstream.checkout import Kit, generate, write
 from topox_difflift.upstream.topomodelx import TOPOMODELX
+from topox_difflift.upstream.tutorials import TOPOMODELX_TUTORIALS
 
 __all__ = ["KITS", "Kit", "generate", "write"]
 
 #: Names that the console script takes.
-KITS = {"topomodelx": TOPOMODELX}
+KITS = {"topomodelx": TOPOMODELX, "topomodelx-tutorials": TOPOMODELX_TUTORIALS}
