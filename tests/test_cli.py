@@ -57,7 +57,7 @@ def few_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
         return few(num_graphs, seed)
 
     few = datasets.molecules
-    monkeypatch.setattr(datasets, "molecules", make)
+    monkeypatch.setattr("topox_difflift.datasets.named.molecules", make)
 
 
 def call(*arguments: object) -> Any:
@@ -378,9 +378,7 @@ def test_picture_of_several_graphs_is_refused() -> None:
 )
 def test_mutag_trains(tmp_path: Path, tnn: str) -> None:
     out = tmp_path / "run"
-    root = os.environ["TOPOX_DIFFLIFT_DATA"]
-    options = ["--dataset", "MUTAG", "--root", root, "--tnn", tnn, "--max-epochs", "6"]
-    done = call(*options, "--out", out)
+    done = call("--dataset", "MUTAG", "--tnn", tnn, "--max-epochs", 6, "--out", out)
     assert done.exit_code == 0, done.output
     losses = [epoch["train_loss"] for epoch in metrics(out)["epochs"]]
     assert sum(losses[3:]) < sum(losses[:3])

@@ -59,8 +59,12 @@ def train(  # numpydoc ignore=PR01
         str, typer.Option(help="molecules, planted_groups, or a TUDataset such as MUTAG.")
     ] = "molecules",
     root: Annotated[
-        str, typer.Option(help="Folder of the TUDataset; downloaded into it if it is not there.")
-    ] = "data",
+        str | None,
+        typer.Option(
+            help="Folder of the TUDataset; downloaded into it if it is not there. "
+            "[default: the one that TOPOX_DIFFLIFT_DATA names, else data]"
+        ),
+    ] = None,
     domain: Annotated[
         str | None,
         typer.Option(
