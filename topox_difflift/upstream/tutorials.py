@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from topox_difflift.upstream.checkout import Kit
+from topox_difflift.upstream.notebooks import notebook
 from topox_difflift.upstream.templates import template
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["LEFT", "TOPOMODELX_TUTORIALS", "TUTORIALS", "Tutorial"]
 
@@ -100,14 +97,8 @@ class Tutorial:
         str
             A notebook, without outputs.
         """
-        cells = [
-            _cell(self.path, number, kind, text)
-            for number, (kind, text) in enumerate(_cells(self.script()))
-        ]
-        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-        notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-        return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        name = self.path.rpartition("/")[2].replace("_", "-")
+        return notebook(name, self.script())
 
     def script(self) -> str:
         """
@@ -135,28 +126,6 @@ class Tutorial:
             interval=max(1, self.epochs // 5),
             lr=self.lr,
         )
-
-
-def _cells(script: str) -> Iterator[tuple[str, str]]:
-    for cell in script.split("# %%")[1:]:
-        head, _, text = cell.partition("\n")
-        if head.strip() == "[markdown]":
-            lines = [line.removeprefix("#").removeprefix(" ") for line in text.strip().splitlines()]
-            yield "markdown", "\n".join(lines)
-        else:
-            yield "code", text.strip()
-
-
-def _cell(path: str, number: int, kind: str, text: str) -> dict[str, object]:
-    cell: dict[str, object] = {
-        "cell_type": kind,
-        "id": f"{path.rpartition('/')[2]}-{number}".replace("_", "-"),
-        "metadata": {},
-        "source": text.splitlines(keepends=True),
-    }
-    if kind == "code":
-        cell |= {"execution_count": None, "outputs": []}
-    return cell
 
 
 def _on_mutag(path: str, network: str, build: str, lift: str, **options: Any) -> Tutorial:
