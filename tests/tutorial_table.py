@@ -20,15 +20,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from topox_difflift import liftings
+from topox_difflift.nn import TNNS
 from topox_difflift.upstream.tutorials import LEFT, TUTORIALS
 
 if TYPE_CHECKING:
+    from topox_difflift.nn import Adapter
     from topox_difflift.upstream.tutorials import Tutorial
 
 PAGE = Path(__file__).parents[1] / "tutorials" / "topomodelx.md"
 HEADER = (
     "tutorial", "network", "data", "lifting", "epochs", "train loss, static", "train loss, learned",
     "test accuracy, static and learned", "gradient to the acceptances", "accepted", "trained",
+    "remark",
 )  # fmt: skip
 
 
@@ -47,9 +50,16 @@ class Run:
         return self.after < self.before
 
 
+def adapter(tutorial: Tutorial) -> Adapter:
+    """What is known of the network."""
+    return TNNS[tutorial.path.rpartition("/")[2]]
+
+
 def run(tutorial: Tutorial, *, static: bool) -> Run:
     """Run the code of a tutorial, with its own lifting or with the learned one."""
     script = tutorial.script()
+    # One needs torch_scatter, which no dependency brings; for this import PyG's stands in.
+    adapter(tutorial).load()
     names: dict[str, Any] = {}
     if static:
         line = f"lift = {tutorial.lift}\n"
@@ -84,7 +94,7 @@ def row(tutorial: Tutorial) -> tuple[str, ...]:
         f"`{tutorial.static}` → `{tutorial.lift}`", str(tutorial.epochs),
         f"{own.before:.3f} → {own.after:.3f}", f"{learned.before:.3f} → {learned.after:.3f}",
         f"{own.test_acc:.2f}, {learned.test_acc:.2f}", reached(learned), accepted(learned),
-        "yes" if learned.trained else "no",
+        "yes" if learned.trained else "no", adapter(tutorial).why,
     )  # fmt: skip
 
 
@@ -113,7 +123,8 @@ are small (20, 38 and 1000 items, and 4 of the Karate Club), and nothing was tun
 
 {table}
 
-*Accepted*: candidates of rank 1 and, where there are any, of rank 2.
+*Accepted*: candidates of rank 1 and, where there are any, of rank 2. The tutorial on
+AllSetTransformer needs torch_scatter, as TopoModelX's own does, which no dependency brings.
 
 ## Left as they are
 

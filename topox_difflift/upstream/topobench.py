@@ -93,9 +93,7 @@ def _files() -> dict[str, str]:
         **dict(_configs()),
         "test/nn/encoders/test_difflift_encoder.py": template("topobench/test_encoder.py.txt"),
         "test/pipeline/test_difflift.py": template("topobench/test_pipeline.py.txt"),
-        "tutorials/tutorial_difflift.ipynb": notebook(
-            "difflift", template("topobench/tutorial.txt")
-        ),
+        "tutorials/tutorial_difflift.ipynb": notebook("difflift", tutorial),
     }
 
 
