@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,33 +17,83 @@ import pytest
 pytest.importorskip("ruff", reason='needs the extra "upstream"')
 pytest.importorskip("typer", reason='needs the extra "train"')
 
+import nbformat
+import yaml
 from typer.testing import CliRunner
 
 from topox_difflift.commands import app
-from topox_difflift.upstream import KITS, checkout, generate, write
+from topox_difflift.upstream import KITS, checkout, generate, topobench, write
 from topox_difflift.upstream.bundle import bundle, source_of
+from topox_difflift.upstream.tutorials import LEFT, TUTORIALS
 
 CONFIGURATIONS = Path(__file__).parent / "checkouts"
 ROOT = Path(__file__).parents[1]
+TUTORIAL_NAMES = (ROOT / "tests/checkouts/topomodelx/tutorials.txt").read_text().split()
 FILES = {
-    "topomodelx": {
-        "topomodelx/utils/products.py", "test/utils/test_products.py", "benchmarks/products.py",
+    "topobench": {
+        "topobench/nn/encoders/difflift_encoder.py",
+        "configs/difflift/model.yaml",
+        "configs/difflift/topotune.yaml",
+        "configs/experiment/difflift.yaml",
+        "configs/model/cell/ccxn_difflift.yaml",
+        "configs/model/cell/cwn_difflift.yaml",
+        "configs/model/cell/topotune_difflift.yaml",
+        "configs/model/combinatorial/topotune_difflift.yaml",
+        "configs/model/hypergraph/unignn2_difflift.yaml",
+        "configs/model/hypergraph/unignn_difflift.yaml",
+        "configs/model/simplicial/sccn_difflift.yaml",
+        "configs/model/simplicial/scn_difflift.yaml",
+        "configs/model/simplicial/topotune_difflift.yaml",
+        "test/nn/encoders/test_difflift_encoder.py",
+        "test/pipeline/test_difflift.py",
+        "tutorials/tutorial_difflift.ipynb",
     },
-}  # fmt: skip
+    "topomodelx": {
+        "topomodelx/utils/products.py",
+        "test/utils/test_products.py",
+        "benchmarks/products.py",
+    },
+    "topomodelx-tutorials": {
+        f"tutorials/{name}_difflift_train.ipynb" for name in TUTORIAL_NAMES if name not in LEFT
+    },
+}
+#: What the encoder's module and its tests need of TopoBench.
+TOPOBENCH = {
+    "topobench/__init__.py": "",
+    "topobench/loss/__init__.py": "",
+    "topobench/loss/base.py": "class AbstractLoss:\n    pass\n",
+    "topobench/nn/__init__.py": "",
+    "topobench/nn/encoders/__init__.py": (
+        "from topobench.nn.encoders.difflift_encoder import DiffLiftFeatureEncoder\n"
+    ),
+    "topobench/nn/encoders/base.py": (
+        "import torch\n\n\nclass AbstractFeatureEncoder(torch.nn.Module):\n    pass\n"
+    ),
+}
 
 
 def skeleton(name: str, root: Path) -> Path:
-    """Make the folders of a checkout, its lint configuration, and the package that is installed."""
+    """Make the folders of a checkout, its lint configuration, and the package it is of."""
     shutil.copytree(CONFIGURATIONS / name.split("-", maxsplit=1)[0], root, dirs_exist_ok=True)
     for folder in KITS[name].folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
-    package = root / KITS[name].project.lower()
-    (spec,) = find_spec(package.name).submodule_search_locations
-    for folder in (package, *(f for f in package.rglob("*") if f.is_dir())):
-        for entry in (Path(spec) / folder.relative_to(package)).iterdir():
+    if name == "topobench":
+        for path, text in TOPOBENCH.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+    else:
+        overlay(root / "topomodelx")
+    return root
+
+
+def overlay(package: Path) -> None:
+    """Fill a package with what is installed of it."""
+    (installed,) = find_spec(package.name).submodule_search_locations
+    package.mkdir(exist_ok=True)
+    for folder in (package, *(entry for entry in package.rglob("*") if entry.is_dir())):
+        for entry in (Path(installed) / folder.relative_to(package)).iterdir():
             if not (folder / entry.name).exists() and entry.name != "__pycache__":
                 (folder / entry.name).symlink_to(entry)
-    return root
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -73,8 +125,10 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
 def test_the_files_pass_the_linters(written):
     name, root = written
     code = sorted(path for path in FILES[name] if path.endswith((".py", ".ipynb")))
-    run("-m", "ruff", "check", "--no-cache", *code, at=root)
-    run("-m", "ruff", "format", "--no-cache", "--check", *code, at=root)
+    # As pre-commit does, which leaves out what the project excludes.
+    options = ["--no-cache", "--force-exclude"]
+    run("-m", "ruff", "check", *options, *code, at=root)
+    run("-m", "ruff", "format", *options, "--check", *code, at=root)
     if python := [path for path in code if path.endswith(".py")]:
         pytest.importorskip("numpydoc", reason='needs the extra "dev"')
         run("-m", "numpydoc.cli", "lint", *python, at=root)
@@ -218,5 +272,98 @@ def test_the_benchmark_that_topomodelx_gets_runs(tmp_path):
     assert [line.split()[0] for line in said.splitlines()] == [
         "product", "sparse_mm", "torch.sparse.mm",
     ]  # fmt: skip
-    row = run("benchmarks/products.py", "--only", "sparse_mm", *small, at=root, path=str(root))
-    assert set(json.loads(row)) == {"seconds", "megabytes"}
+
+
+def notebooks(root: Path) -> dict[str, dict]:
+    return {path.name: json.loads(path.read_text()) for path in root.glob("tutorials/**/*.ipynb")}
+
+
+def test_notebooks_are_valid_and_their_code_compiles(written):
+    name, root = written
+    found = notebooks(root)
+    assert len(found) == sum(path.endswith(".ipynb") for path in FILES[name])
+    for path, notebook in found.items():
+        nbformat.validate(notebook)
+        assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                compile("".join(cell["source"]), path, "exec")
+            else:
+                assert "$" not in "".join(cell["source"])
+
+
+def test_every_tutorial_of_topomodelx_is_known():
+    """A tutorial is written again, or there is a reason why not."""
+    taken = [tutorial.path for tutorial in TUTORIALS]
+    assert sorted([*taken, *LEFT]) == TUTORIAL_NAMES
+
+
+def test_one_line_sets_the_lifting(tmp_path):
+    root = skeleton("topomodelx-tutorials", tmp_path)
+    write(KITS["topomodelx-tutorials"], root)
+    for notebook in notebooks(root).values():
+        code = [
+            "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"
+        ]
+        lines = [line for source in code for line in source.splitlines()]
+        assert sum(line.startswith("lift = DiffLift(") for line in lines) == 1
+        assert sum("DiffLift(" in line for line in lines) == 1
+
+
+def test_the_configurations_name_what_exists(tmp_path):
+    root = skeleton("topobench", tmp_path)
+    write(KITS["topobench"], root)
+    targets = set()
+    for path in root.glob("configs/**/*.yaml"):
+        yaml.safe_load(path.read_text())
+        targets |= set(re.findall(r"_target_: *(\S+)", path.read_text()))
+    encoder = "topobench.nn.encoders.${model.feature_encoder.encoder_name}"
+    assert encoder in targets
+    assert (
+        "encoder_name: DiffLiftFeatureEncoder" in (root / "configs/difflift/model.yaml").read_text()
+    )
+    ours = {target for target in targets if target.startswith("topox_difflift.")}
+    assert targets - ours - {encoder} == {"topobench.model.TBModel"}
+    for target in ours:
+        module, _, attribute = target.rpartition(".")
+        assert hasattr(import_module(module), attribute), target
+
+
+def test_the_encoder_is_generated_from_ours(tmp_path):
+    def changed(module: str) -> str:
+        text = source_of(module)
+        for old, new in [
+            ("proj_dropout: float = 0,\n", "proj_dropout: float = 0.5,\n"),
+            ("Lift the graphs of a batch", "Lift graphs"),
+        ]:
+            assert old in text
+            text = text.replace(old, new, 1)
+        return text
+
+    before, after = topobench.encoder(), topobench.encoder(changed)
+    assert "proj_dropout=0," in before
+    assert "proj_dropout=0.5," in after
+    assert "Lift graphs, and encode" in after
+
+
+def test_the_tests_that_topobench_gets_pass(tmp_path):
+    root = skeleton("topobench", tmp_path)
+    write(KITS["topobench"], root)
+    test = "test/nn/encoders/test_difflift_encoder.py"
+    said = run("-m", "pytest", "-q", test, at=root, path=str(root))
+    assert "10 passed" in said
+
+
+def test_the_tests_that_topobench_gets_can_fail(tmp_path):
+    """A lifting without gradient is found out."""
+    root = skeleton("topobench", tmp_path)
+    write(KITS["topobench"], root)
+    module = root / "topobench/nn/encoders/difflift_encoder.py"
+    text = module.read_text()
+    body = "        import torch\n\n        with torch.no_grad():\n    "
+    call = "        return super().forward(data)"
+    assert call in text
+    module.write_text(text.replace(call, body + call))
+    with pytest.raises(AssertionError, match="test_the_gradient_reaches_the_acceptances"):
+        run("-m", "pytest", "-q", "test/nn/encoders/test_difflift_encoder.py", at=root,
+            path=str(root))  # fmt: skip

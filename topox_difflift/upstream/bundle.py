@@ -117,10 +117,9 @@ class _Bundle:
 
     def written(self, module: str, name: str) -> str:
         self._need(module, name)
-        known = -1
+        known = (0, 0)
         # A method is needed once its name stands anywhere, which may be in another method.
-        while known != len(self.names):
-            known = len(self.names)
+        while known != (known := (len(self.needed), len(self.names))):
             for place in list(self.needed):
                 self._follow(*place)
         defined = [name for _, name in self.needed]

@@ -177,7 +177,6 @@ TUTORIALS = (
     _on_cora("allset", "AllSet", "n_layers=1, mlp_num_layers=1"),
     _on_cora("allset_transformer", "AllSetTransformer", "n_layers=1, mlp_num_layers=2", _DROP),
     _on_cora("hmpnn", "HMPNN", "n_layers=1", _DROP),
-    _on_cora("hnhn", "HNHN", "n_layers=1, incidence_1=None", _DROP),
     _on_cora("unigcnii", "UniGCNII", "n_layers=2, input_drop=0.5", _DROP),
     _on_cora("unisage", "UniSAGE", "n_layers=1, input_drop=0.2, layer_drop=0.2"),
     _on_karate("hsn", "HSN", "HSN(channels=2, n_layers=2)", ", max_rank=1"),
@@ -205,6 +204,11 @@ LEFT = {
     "combinatorial/hmc": _MESHES,
     "hypergraph/dhgcn": f"{_MESHES}; and DHGCN takes no topology, but makes its own",
     "hypergraph/hypergat": _MESHES,
+    "hypergraph/hnhn": (
+        "HNHN fills two dense matrices entry by entry whenever the incidence matrix changes, with "
+        "a gradient through each entry: a backward pass took 0.3 s on 300 nodes and 3.7 s on 600, "
+        "and Cora has 2708"
+    ),
     "hypergraph/hypersage": (
         "HyperSAGE reads neither the values of the incidence matrix nor features of hyperedges, so "
         'no gradient reaches a lifting; only DiffLift(estimator="score_function") could learn'
