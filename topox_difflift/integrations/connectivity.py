@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from topox_difflift.complex import LiftedComplex
+    from topox_difflift.lift import DiffLift
 
-__all__ = ["check_neighborhoods", "connectivity", "is_cell_key"]
+__all__ = ["checked_neighborhoods", "connectivity", "is_cell_key"]
 
 _KINDS = (
     "incidence", "adjacency", "coadjacency", "up_laplacian", "down_laplacian", "hodge_laplacian",
@@ -47,7 +48,7 @@ def is_cell_key(key: str) -> bool:
     return _CELL_KEY.fullmatch(key) is not None
 
 
-def check_neighborhoods(names: Sequence[str] | None, domain: str, max_rank: int) -> None:
+def checked_neighborhoods(names: Sequence[str] | None, lift: DiffLift) -> list[str] | None:
     """
     Check which matrices are asked for.
 
@@ -55,10 +56,13 @@ def check_neighborhoods(names: Sequence[str] | None, domain: str, max_rank: int)
     ----------
     names : sequence of str, optional
         Names such as "adjacency_1", or TopoTune's such as "up_adjacency-0".
-    domain : str
-        Topology of the complex.
-    max_rank : int
-        Its highest rank.
+    lift : DiffLift
+        The lifting that is to have them.
+
+    Returns
+    -------
+    list of str, optional
+        The names, None for all matrices.
 
     Raises
     ------
@@ -66,21 +70,26 @@ def check_neighborhoods(names: Sequence[str] | None, domain: str, max_rank: int)
         If a name is unknown, or names a rank that the complex does not have.
     """
     if names is None:
-        return
-    if isinstance(names, str) or domain == "hypergraph":
-        hint = ", which has incidence_hyperedges alone" if domain == "hypergraph" else ""
+        return None
+    if isinstance(names, str):
         raise ValueError(
-            f"Expected 'neighborhoods' to be None or a list of names for a {domain} complex{hint} "
-            f"(got {names!r}); leave it out"
+            f"Expected 'neighborhoods' to be None or a list of names (got {names!r}); for instance "
+            "['adjacency_1']"
+        )
+    if names and lift.domain.topology == "hypergraph":
+        raise ValueError(
+            "Expected no 'neighborhoods' of a hypergraph, which has incidence_hyperedges alone "
+            f"(got {list(names)}); leave it out"
         )
     for name in names:
         match = _MATRIX.fullmatch(name)
         rank = int(match[2]) if match else Neighborhood.parse(name).highest
-        if rank > max_rank:
+        if rank > lift.max_rank:
             raise ValueError(
-                f"Expected 'neighborhoods' to name ranks up to {max_rank} (got {name!r}); lift to "
-                "a higher rank, or leave it out"
+                f"Expected 'neighborhoods' to name ranks up to {lift.max_rank} (got {name!r}); "
+                "lift to a higher rank, or leave it out"
             )
+    return list(names)
 
 
 def connectivity(

@@ -14,7 +14,11 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from topox_difflift.checks import check_at_least, check_flag, check_one_of
-from topox_difflift.integrations.connectivity import check_neighborhoods, connectivity, is_cell_key
+from topox_difflift.integrations.connectivity import (
+    checked_neighborhoods,
+    connectivity,
+    is_cell_key,
+)
 from topox_difflift.integrations.lifts import build_lift
 
 if TYPE_CHECKING:
@@ -100,13 +104,11 @@ class FrozenDiffLift(BaseTransform):
                 "have no attributes; edge_features=True lets the embedding read those there are"
             )
         self.seed, self.edge_features, self.signed = seed, edge_features, signed
-        self.neighborhoods = None if neighborhoods is None else list(neighborhoods)
-        self._arguments = {"domain": domain, "max_rank": complex_dim, **lift_arguments}
+        self.domain, self.complex_dim, self._arguments = domain, complex_dim, lift_arguments
         self._widths: tuple[int, int] | None = None
         # At once, so that a wrong argument shows before a data set is read.
-        self._lift = build_lift(in_channels=1, edge_channels=0, **self._arguments)
-        topology, max_rank = self._lift.domain.topology, self._lift.max_rank
-        check_neighborhoods(self.neighborhoods, topology, max_rank)
+        self._lift = self._build((1, 0))
+        self.neighborhoods = checked_neighborhoods(neighborhoods, self._lift)
         self.checkpoint = checkpoint
         self._state = None if checkpoint is None else _read(Path(checkpoint), sha256)
 
@@ -151,13 +153,16 @@ class FrozenDiffLift(BaseTransform):
         edge_attr = graph.get("edge_attr")
         widths = graph.x.size(1), 0 if edge_attr is None else edge_attr.size(1)
         if self._widths is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
-                lift = build_lift(in_channels=widths[0], edge_channels=widths[1], **self._arguments)
+            lift = self._build(widths)
             if self._state is not None:
                 _load(lift, self._state, self.checkpoint)
-            self._lift, self._widths = lift.eval(), widths
+            self._lift, self._widths = lift, widths
         return self._lift
+
+    def _build(self, widths: tuple[int, int]) -> DiffLift:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return build_lift(self.domain, self.complex_dim, *widths, self._arguments).eval()
 
     def __repr__(self) -> str:
         """Show the lifting and where its parameters come from."""

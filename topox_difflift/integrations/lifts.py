@@ -11,6 +11,8 @@ from torch_geometric.data import Data
 from topox_difflift.lift import DiffLift
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from topox_difflift.domains import Domain
 
 __all__ = ["build_lift"]
@@ -24,7 +26,7 @@ def build_lift(
     max_rank: int | None,
     in_channels: int,
     edge_channels: int,
-    **arguments: Any,
+    arguments: Mapping[str, Any],
 ) -> DiffLift:
     """
     Build a lifting of which no parameter waits for a first input.
@@ -37,7 +39,7 @@ def build_lift(
         Highest rank, by default that of the domain.
     in_channels, edge_channels : int
         Widths of the features of nodes and of edges.
-    **arguments
+    arguments : mapping
         Further arguments of `DiffLift`.
 
     Returns

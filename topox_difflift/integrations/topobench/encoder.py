@@ -11,7 +11,11 @@ from torch_geometric.data import Data
 from torch_geometric.nn.norm import GraphNorm
 
 from topox_difflift.checks import check_at_least, check_flag
-from topox_difflift.integrations.connectivity import check_neighborhoods, connectivity, is_cell_key
+from topox_difflift.integrations.connectivity import (
+    checked_neighborhoods,
+    connectivity,
+    is_cell_key,
+)
 from topox_difflift.integrations.lifts import build_lift
 from topox_difflift.integrations.topobench._bases import FeatureEncoder
 
@@ -108,10 +112,8 @@ class DiffLiftFeatureEncoder(FeatureEncoder):
         self.in_channels, self.out_channels = _checked_widths(in_channels), out_channels
         self.dimensions = _checked_ranks(self.in_channels, selected_dimensions)
         width, self.edge_channels, self.signed = self.in_channels[0], edge_channels, signed
-        self.lift = build_lift(domain, self.dimensions[-1], width, edge_channels, **lift_arguments)
-        topology = self.lift.domain.topology
-        self.neighborhoods = None if neighborhoods is None else list(neighborhoods)
-        check_neighborhoods(self.neighborhoods, topology, self.lift.max_rank)
+        self.lift = build_lift(domain, self.dimensions[-1], width, edge_channels, lift_arguments)
+        self.neighborhoods = checked_neighborhoods(neighborhoods, self.lift)
         self.encoders = torch.nn.ModuleList(
             [CellProjection(width, out_channels, proj_dropout) for _ in self.dimensions]
         )

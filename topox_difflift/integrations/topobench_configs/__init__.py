@@ -1,1 +1,1 @@
-"""Hydra configurations for TopoBench: ``hydra.searchpath=[pkg://topox_difflift.integrations.topobench_configs]``."""
+"""Configurations that Hydra finds by pkg://topox_difflift.integrations.topobench_configs."""
