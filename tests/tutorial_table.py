@@ -114,9 +114,9 @@ TopoNetX, to a network that a lifting can learn through; `topox-difflift upstrea
 topomodelx-tutorials CHECKOUT` writes them with `lift = DiffLift(...)`. The table is what
 `python tests/tutorial_table.py` found by running each of them twice, on one core: with the
 tutorial's own lifting, and with the learned one, everything else equal, the seed included. Network,
-options and task are the tutorial's; the readout is that of `TopologicalNetwork` in both runs, and
-the features of cells come from those of the nodes. The losses are those of the training set in
-evaluation mode, before and after.
+options and task are the tutorial's; in both runs the readout is that of `TopologicalNetwork`, the
+features of cells come from those of the nodes, and Adam steps over the whole training set with a
+learning rate of 0.01. The losses are those of the training set in evaluation mode, before and after.
 
 A few epochs show that a network trains through the lifting. They compare no liftings: the test sets
 are small (20, 38 and 1000 items, and 4 of the Karate Club), and nothing was tuned.
