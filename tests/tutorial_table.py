@@ -116,7 +116,8 @@ topomodelx-tutorials CHECKOUT` writes them with `lift = DiffLift(...)`. The tabl
 tutorial's own lifting, and with the learned one, everything else equal, the seed included. Network,
 options and task are the tutorial's; in both runs the readout is that of `TopologicalNetwork`, the
 features of cells come from those of the nodes, and Adam steps over the whole training set with a
-learning rate of 0.01. The losses are those of the training set in evaluation mode, before and after.
+learning rate of 0.01. The losses are those of the training set in evaluation mode, before and
+after.
 
 A few epochs show that a network trains through the lifting. They compare no liftings: the test sets
 are small (20, 38 and 1000 items, and 4 of the Karate Club), and nothing was tuned.
