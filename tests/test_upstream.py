@@ -74,7 +74,9 @@ TOPOBENCH = {
 
 def skeleton(name: str, root: Path) -> Path:
     """Make the folders of a checkout, its lint configuration, and the package it is of."""
-    shutil.copytree(CONFIGURATIONS / name.split("-", maxsplit=1)[0], root, dirs_exist_ok=True)
+    # Under another name in this repository, where ruff would take it for ours.
+    configuration = CONFIGURATIONS / name.partition("-")[0] / "pyproject.txt"
+    shutil.copyfile(configuration, root / "pyproject.toml")
     for folder in KITS[name].folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
     if name == "topobench":
