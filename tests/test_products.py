@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topox_difflift.products import LinearProducts, SparseOperand
-from topox_difflift.sparse import sparse_coo
+from topox_difflift.sparse import sparse_coo, sparse_mm
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -60,6 +60,34 @@ def test_sparse_times_dense_equals_the_dense_product(name, size, dtype):
     wanted = torch.autograd.grad((expected * weight).sum(), (values, x))
     for got, want in zip(found, wanted, strict=True):
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("size", [(6, 4), (1, 3), (5, 1), (4, 0), (0, 4), (0, 0)])
+def test_one_product_alone_is_linear_as_well(size):
+    index, values = sparse(*size)
+    x = torch.randn(size[1], 3, dtype=torch.float64, requires_grad=True)
+
+    def product(values, x):
+        return sparse_mm(torch.sparse_coo_tensor(index, values, size, check_invariants=False), x)
+
+    dense = torch.zeros(size, dtype=torch.float64).index_put((index[0], index[1]), values)
+    torch.testing.assert_close(product(values, x), dense @ x)
+    assert torch.autograd.gradcheck(product, (values, x))
+
+
+def test_one_product_alone_refuses_what_does_not_fit():
+    index, values = sparse(5, 4)
+    matrix, x = build(index, values, (5, 4)), torch.ones(4, 2, dtype=torch.float64)
+    for factors, message in [
+        ((x, x), r"'matrix' to be a sparse COO matrix \(got torch.strided"),
+        ((matrix, x[:3]), r"dense matrix of 4 rows \(got torch.strided of shape \(3, 2\)"),
+        ((matrix, matrix), "dense matrix of 4 rows"),
+        ((matrix, x[:, 0]), r"of shape \(4,\)"),
+        ((matrix, x.float()), r"'x' to be torch.float64, .* \(got torch.float32\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            sparse_mm(*factors)
 
 
 @pytest.mark.laws

@@ -18,6 +18,7 @@ from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS
 from topox_difflift.nn import TNNS
+from topox_difflift.upstream import KITS, write
 
 if TYPE_CHECKING:
     from topox_difflift.job import Result
@@ -192,3 +193,34 @@ def _report(console: Console, result: Result, folder: Path) -> None:
     console.print(table)
     left = ", ".join(sorted(path.name for path in folder.iterdir()))
     console.print(f"{left}: {folder}", highlight=False)
+
+
+@app.command()
+def upstream(  # numpydoc ignore=PR01
+    kit: Annotated[str, typer.Argument(help=f"{_names(KITS)}.")],
+    checkout: Annotated[Path, typer.Argument(help="Root of a checkout of that project.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite files that are there with another content.")
+    ] = False,
+) -> None:
+    """
+    Write the files of a pull request into a checkout of TopoModelX or TopoBench: all or none.
+
+    They are generated from this package, in the style that the checkout's configuration of ruff
+    sets. What to run afterwards is printed.
+    """
+    if kit not in KITS:
+        raise typer.BadParameter(f"expected one of {_names(KITS)} (got {kit!r})")
+    try:
+        files = write(KITS[kit], checkout, force)
+    except (ValueError, FileExistsError, ImportError, RuntimeError) as error:
+        raise typer.BadParameter(str(error)) from error
+    root = checkout.resolve()
+    paths = [path.relative_to(root).as_posix() for path in files]
+    for path, changed in zip(paths, files.values(), strict=True):
+        typer.echo(f"{'written' if changed else 'as it was'}: {path}")
+    typer.echo(f"\nTo check them, in {checkout}:")
+    for command in KITS[kit].checks:
+        typer.echo("  " + command.format(files=" ".join(paths)))
+    if KITS[kit].note:
+        typer.echo(f"\n{KITS[kit].note}")

@@ -175,7 +175,7 @@ class SparseOperand:
         torch.Tensor, shape = (n_rows, channels)
             The product.
         """
-        return _SparseTimesDense.apply(self.values, x, self)
+        return self.by_row.weighted_sum(x, self.values)
 
     def times_sparse(self, other: SparseOperand) -> SparseOperand:
         """
@@ -202,41 +202,6 @@ class SparseOperand:
         values = products.new_zeros(len(key)).index_add(0, slot, products)
         row = torch.div(key, width, rounding_mode="floor")
         return SparseOperand(row, key - row * width, values, (self.size[0], other.size[1]))
-
-
-class _SparseTimesDense(torch.autograd.Function):
-    """Product of a sparse and a dense matrix, without a temporary of (nnz, channels)."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, x: Tensor, operand: SparseOperand) -> Tensor:
-        # A layer may go on writing into the buffer that x is a view of.
-        kept = x.clone(memory_format=torch.contiguous_format) if x._is_view() else x.contiguous()
-        ctx.operand = operand
-        ctx.save_for_backward(values, kept)
-        return operand.by_row.pool(kept, values)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (grad,), (values, x), operand = grads, ctx.saved_tensors, ctx.operand
-        grad = grad.contiguous()
-        by_values = by_x = None
-        if ctx.needs_input_grad[0]:
-            by_values = _entries_of_outer_product(grad, x, operand)
-        if ctx.needs_input_grad[1]:
-            ordered = values.index_select(0, operand.by_row.by_member)
-            by_x = operand.by_row.transposed.pool(grad, ordered)
-        return by_values, by_x, None
-
-
-def _entries_of_outer_product(grad: Tensor, x: Tensor, operand: SparseOperand) -> Tensor:
-    """Inner product of row i of `grad` and row j of `x` for each entry (i, j)."""
-    if len(operand.row) == 0 or x.size(1) == 0:
-        return grad.new_zeros(len(operand.row))
-    # What PyTorch's embedding_bag computes for the weights of its members, in one pass.
-    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        grad, x, operand.column, operand.by_row.offsets, operand.row, 0
-    )
 
 
 class _Deferred:

@@ -13,7 +13,9 @@ from torch import Tensor
 from topox_difflift import ragged
 from topox_difflift.compiled import arrays, usable
 
-__all__ = ["Segments", "entries_of", "matmul", "sort_pairs", "sparse_coo", "stable_order"]
+__all__ = [
+    "Segments", "entries_of", "matmul", "sort_pairs", "sparse_coo", "sparse_mm", "stable_order",
+]  # fmt: skip
 
 
 def sparse_coo(
@@ -357,6 +359,47 @@ class Segments:
             per_sample_weights=weight,
         )
 
+    def weighted_sum(self, x: Tensor, weight: Tensor) -> Tensor:
+        """
+        Sum weighted rows segment by segment, with a gradient to the rows and to the weights.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+        weight : torch.Tensor, shape = (sum(sizes),)
+            Factor of each member.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments, channels)
+            The sums, 0 for an empty segment. Neither pass stores what is gathered.
+        """
+        return _WeightedSum.apply(x, weight, self)
+
+    def inner_products(self, y: Tensor, x: Tensor) -> Tensor:
+        """
+        Inner product of each member's row and the row of its segment, without gradient.
+
+        Parameters
+        ----------
+        y : torch.Tensor, shape = (n_segments, channels)
+            Rows of the segments.
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows of the members.
+
+        Returns
+        -------
+        torch.Tensor, shape = (sum(sizes),)
+            One number for each member.
+        """
+        if len(self.index) == 0 or x.size(1) == 0:
+            return y.new_zeros(len(self.index))
+        # What PyTorch's embedding_bag computes for the weights of its members, in one pass.
+        return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            y, x, self.index, self.offsets, self.owners, 0
+        )
+
     def average(self, x: Tensor) -> Tensor:
         """
         Average rows segment by segment, as `pool` sums them.
@@ -423,6 +466,64 @@ class Segments:
         return _SegmentDispersion.apply(x, self)
 
 
+class _WeightedSum(torch.autograd.Function):
+    """Sum of weighted rows, whose backward pass costs as little as the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, segments: Segments) -> Tensor:
+        """
+        Add up.
+
+        Parameters
+        ----------
+        ctx : torch.autograd.function.FunctionCtx
+            What the backward pass needs.
+        x : torch.Tensor, shape = (n_rows, channels)
+            Rows to gather from.
+        weight : torch.Tensor, shape = (n_members,)
+            Factor of each member.
+        segments : Segments
+            Which rows each segment adds up.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_segments, channels)
+            The sums.
+        """
+        # A layer may go on writing into the buffer that x is a view of.
+        kept = x.clone(memory_format=torch.contiguous_format) if x._is_view() else x.contiguous()
+        ctx.segments = segments
+        ctx.save_for_backward(kept, weight)
+        return segments.pool(kept, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """
+        Send the gradient to the rows and to the weights.
+
+        Parameters
+        ----------
+        ctx : torch.autograd.function.FunctionCtx
+            What the forward pass kept.
+        *grads : torch.Tensor, shape = (n_segments, channels)
+            Gradient of the sums.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Gradients of the rows and of the weights.
+        """
+        (x, weight), segments, grad = ctx.saved_tensors, ctx.segments, grads[0].contiguous()
+        by_x = by_weight = None
+        if ctx.needs_input_grad[0]:
+            ordered = weight.index_select(0, segments.by_member)
+            by_x = segments.transposed.pool(grad, ordered)
+        if ctx.needs_input_grad[1]:
+            by_weight = segments.inner_products(grad, x)
+        return by_x, by_weight, None
+
+
 def _squared_norm(x: Tensor) -> Tensor:
     """Squared norm of each row, without a temporary of the size of `x`."""
     return torch.linalg.vector_norm(x, dim=-1).square_()
@@ -480,3 +581,67 @@ class _SegmentDispersion(torch.autograd.Function):
         weight = grad * ctx.segments.share(x) * (2 / x.size(1))
         by_mean = members.pool(mean, weight.index_select(0, members.index))
         return (x * members.pool(weight.unsqueeze(-1))).sub_(by_mean), None
+
+
+def sparse_mm(matrix: Tensor, x: Tensor) -> Tensor:
+    r"""
+    Product of a sparse matrix and a dense one, with a backward pass linear in the entries.
+
+    PyTorch's own backward pass of ``torch.sparse.mm``, with a gradient to the entries of `matrix`,
+    builds a dense gradient of shape (n_rows, n_columns) to read off the few entries that are
+    wanted. With :math:`y = M x`, this one computes those alone:
+
+    .. math::
+        \bar{M}_{ij} = \langle \bar{y}_i, x_j \rangle, \qquad
+        \bar{x}_j = \sum_i M_{ij} \bar{y}_i .
+
+    Parameters
+    ----------
+    matrix : torch.Tensor, shape = (n_rows, n_columns), sparse COO
+        The sparse factor; its values receive a gradient, explicit zeros included.
+    x : torch.Tensor, shape = (n_columns, channels)
+        The dense factor, of the same dtype.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_rows, channels)
+        The product.
+
+    Raises
+    ------
+    ValueError
+        If the factors are no sparse and no dense matrix, or do not fit.
+
+    Notes
+    -----
+    There are no second derivatives.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from topox_difflift.sparse import sparse_mm
+    >>> values = torch.ones(2, requires_grad=True)
+    >>> matrix = torch.sparse_coo_tensor([[0, 1], [1, 0]], values, (2, 2))
+    >>> sparse_mm(matrix, torch.tensor([[2.0], [3.0]])).sum().backward()
+    >>> values.grad
+    tensor([3., 2.])
+    """
+    if matrix.layout != torch.sparse_coo or matrix.dim() != 2:
+        raise ValueError(
+            f"Expected 'matrix' to be a sparse COO matrix (got {matrix.layout} of "
+            f"{matrix.dim()} dimensions); matrix.to_sparse_coo()"
+        )
+    if x.layout != torch.strided or x.dim() != 2 or len(x) != matrix.size(1):
+        raise ValueError(
+            f"Expected 'x' to be a dense matrix of {matrix.size(1)} rows (got {x.layout} of "
+            f"shape {tuple(x.shape)})"
+        )
+    if x.dtype != matrix.dtype:
+        raise ValueError(
+            f"Expected 'x' to be {matrix.dtype}, as 'matrix' is (got {x.dtype}); "
+            f"x.to({matrix.dtype})"
+        )
+    matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
+    row, column = matrix.indices()
+    rows = Segments(column, torch.bincount(row, minlength=matrix.size(0)), matrix.size(1))
+    return rows.weighted_sum(x, matrix.values())
