@@ -113,9 +113,8 @@ def plot(rows: list[dict], path: Path) -> None:
     """Draw time and memory against the number of edges."""
     from topox_difflift.plotting import new_figure
 
-    figure, _ = new_figure()
+    figure, _ = new_figure((8, 3.2))
     figure.clear()
-    figure.set_size_inches(8, 3.2)
     for axes, key, label in zip(
         figure.subplots(1, 2), ("seconds", "megabytes"), ("seconds", "MB added at the peak"),
         strict=True,
@@ -130,7 +129,6 @@ def plot(rows: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle("CWN with learned gates, forward and backward")
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

@@ -56,7 +56,7 @@ def few_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
         return few(num_graphs, seed)
 
     few = datasets.molecules
-    monkeypatch.setattr(datasets, "molecules", make)
+    monkeypatch.setattr("topox_difflift.datasets.named.molecules", make)
 
 
 def call(*arguments: object) -> Any:
@@ -85,19 +85,50 @@ def test_run_leaves_everything_under_its_folder(
     out = tmp_path / "run"
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    assert names == {"config.json", "metrics.json", "lifted.pkl", "lifted.png"} | checkpoints
+    static = lifting not in ("difflift", "accept_all", "random")
+    pictures = {"lifted.png"} if static else {"lifted.png", "acceptance.png"}
+    assert names == {"config.json", "metrics.json", "lifted.pkl"} | pictures | checkpoints
     found = metrics(out)
     assert 0 <= found["test_accuracy"] <= 1
     assert len(found["epochs"]) == 2
     best = max(found["epochs"], key=lambda epoch: epoch["val_accuracy"])
     assert (found["best_epoch"], found["val_accuracy"]) == (best["epoch"], best["val_accuracy"])
-    assert (out / "lifted.png").read_bytes().startswith(b"\x89PNG")
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     with (out / "lifted.pkl").open("rb") as file:
         assert isinstance(pickle.load(file), cls)
     for text in ("test accuracy", "seconds per epoch", "rank 1: accepted", "mean size"):
         assert text in done.output
-    static = lifting not in ("difflift", "accept_all", "random")
     assert ("none proposed" in done.output) == static
+
+
+@pytest.mark.parametrize(
+    ("options", "draws", "rates"),
+    [
+        ({"lifting": "accept_all"}, 1, (1, 1)),
+        ({"lifting": "random", "rate": 0.25, "tnn": "unigcn"}, 1, (0.2, 0.3)),
+        ({"estimator": "score_function"}, 4, (0.01, 0.99)),
+        ({"lifting": "cycle"}, 1, None),
+    ],
+)
+def test_history_tells_what_was_accepted_of_the_training_graphs(
+    tmp_path: Path, options: dict[str, Any], draws: int, rates: tuple[float, float] | None
+) -> None:
+    config = TrainingConfig(max_epochs=2, hidden_channels=8, **options)
+    job = Job.start(config, tmp_path)
+    result = job.run()
+    written = metrics(tmp_path)["epochs"]
+    assert len(result.summaries) == len(written) == 2
+    for summary, epoch in zip(result.summaries, written, strict=True):
+        assert summary.num_graphs == draws * len(job.splits.train)
+        assert summary.num_nodes == draws * sum(g.num_nodes for g in job.splits.train)
+        for rank in summary.ranks:
+            found = epoch["lifting"][str(rank.rank)]
+            assert (found["accepted"], found["candidates"]) == (rank.accepted, rank.candidates)
+            assert found["acceptance_rate"] == rank.acceptance_rate
+            if rates is None:
+                assert rank.acceptance_rate is None
+            else:
+                assert rates[0] <= rank.acceptance_rate <= rates[1]
 
 
 def test_checkpoint_gives_back_the_model_that_was_tested(tmp_path: Path) -> None:
@@ -219,6 +250,17 @@ def test_impossible_options_are_refused_before_anything_is_written(
     assert done.exit_code == 2
     assert message in done.output
     assert not list(tmp_path.iterdir())
+
+
+def test_dataset_for_node_classification_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = datasets.molecules(1)[0]
+    graph.y = torch.zeros(graph.num_nodes, dtype=torch.long)
+    monkeypatch.setattr("topox_difflift.job.load_dataset", lambda *_: [graph])
+    with pytest.raises(ValueError, match=r"one class for each graph .* train on nodes as"):
+        Job.start(TrainingConfig(dataset="Cora"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_folder_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,9 +391,7 @@ def test_nearest_nodes_do_not_depend_on_the_encoder() -> None:
 )
 def test_mutag_trains(tmp_path: Path, tnn: str) -> None:
     out = tmp_path / "run"
-    root = os.environ["TOPOX_DIFFLIFT_DATA"]
-    options = ["--dataset", "MUTAG", "--root", root, "--tnn", tnn, "--max-epochs", "6"]
-    done = call(*options, "--out", out)
+    done = call("--dataset", "MUTAG", "--tnn", tnn, "--max-epochs", 6, "--out", out)
     assert done.exit_code == 0, done.output
     losses = [epoch["train_loss"] for epoch in metrics(out)["epochs"]]
     assert sum(losses[3:]) < sum(losses[:3])

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 from typing import TYPE_CHECKING
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from torch_geometric.datasets import (
+    HeterophilousGraphDataset,
+    Planetoid,
+    TUDataset,
+    WebKB,
+    WikipediaNetwork,
+)
 from torch_geometric.utils import to_networkx
 
 from topox_difflift.datasets import (
@@ -178,39 +189,175 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("folder", ["TINY", "TUDataset/TINY"])
-def test_raw_files_are_read_and_nothing_is_written_beside_them(tmp_path: Path, folder: str) -> None:
-    raw = tmp_path / folder / "raw"
-    raw.mkdir(parents=True)
+def write_tiny(raw: Path) -> None:
     for name, text in TINY.items():
         (raw / f"TINY_{name}.txt").write_text(text)
-    before = sorted(tmp_path.rglob("*"))
-    graphs = load_dataset("TINY", tmp_path)
-    assert sorted(tmp_path.rglob("*")) == before
-    assert [int(graph.y) for graph in graphs] == [1, 0]
-    # Without node features, each node has the constant 1.
-    assert all(torch.equal(graph.x, torch.ones(2, 1)) for graph in graphs)
 
 
-def test_a_dataset_that_cannot_be_had_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# A path of nodes with class = node % 2 in the layouts of PyG's dataset classes; the
+# splits are the same everywhere: in split i, node i is for validation and i + 1 for the test.
+MASKS = {
+    "train_mask": np.array([[v not in (i, i + 1) for i in range(3)] for v in range(4)]),
+    "val_mask": np.array([[v == i for i in range(3)] for v in range(4)]),
+    "test_mask": np.array([[v == i + 1 for i in range(3)] for v in range(4)]),
+}
+
+
+def write_geom_gcn(raw: Path) -> None:
+    name = next(part for part in raw.parts[::-1] if part not in ("raw", "geom_gcn"))
+    nodes = "".join(f"{v}\t{v},1\t{v % 2}\n" for v in range(4))
+    (raw / "out1_node_feature_label.txt").write_text(f"id\tfeature\tlabel\n{nodes}")
+    (raw / "out1_graph_edges.txt").write_text("from\tto\n0\t1\n1\t2\n2\t3\n")
+    for i in range(10):
+        columns = {key: mask[:, i % 3] for key, mask in MASKS.items()}
+        np.savez(raw / f"{name}_split_0.6_0.2_{i}.npz", **columns)
+
+
+def write_heterophilous(raw: Path) -> None:
+    np.savez(
+        raw / f"{raw.parent.name}.npz",
+        node_features=np.array([[v, 1] for v in range(4)], dtype=np.float32),
+        node_labels=np.arange(4) % 2,
+        edges=np.array([[0, 1], [1, 2], [2, 3]]),
+        **{f"{key}s": mask.T for key, mask in MASKS.items()},
+    )
+
+
+def write_planetoid(raw: Path) -> None:
+    # The 500 nodes after those for training are for validation, whatever the size.
+    x = csr_array([[float(v), 1.0] for v in range(502)])
+    y = np.eye(2, dtype=np.int32)[np.arange(502) % 2]
+    neighbors = {v: [u for u in (v - 1, v + 1) if 0 <= u < 502] for v in range(502)}
+    parts = {"x": x[:1], "allx": x[:-1], "tx": x[-1:], "y": y[:1], "ally": y[:-1], "ty": y[-1:]}
+    for key, part in {**parts, "graph": neighbors}.items():
+        with (raw / f"ind.cora.{key}").open("wb") as file:
+            pickle.dump(part, file)
+    (raw / "ind.cora.test.index").write_text("501\n")
+
+
+LAYOUTS = [
+    ("TINY", "TINY/raw", write_tiny),
+    ("TINY", "TUDataset/TINY/raw", write_tiny),
+    ("Cora", "Cora/raw", write_planetoid),
+    ("Cora", "Planetoid/Cora/raw", write_planetoid),
+    ("Texas", "texas/raw", write_geom_gcn),
+    ("Texas", "WebKB/texas/raw", write_geom_gcn),
+    ("Squirrel", "squirrel/geom_gcn/raw", write_geom_gcn),
+    ("Squirrel", "WikipediaNetwork/squirrel/geom_gcn/raw", write_geom_gcn),
+    ("Minesweeper", "minesweeper/raw", write_heterophilous),
+    ("Roman-empire", "HeterophilousGraphDataset/roman_empire/raw", write_heterophilous),
+]
+
+
+@pytest.fixture(params=LAYOUTS, ids=[folder for _, folder, _ in LAYOUTS])
+def laid_out(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Path]:
+    """A dataset whose raw files lie in a folder; to download another is not possible."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("nothing needs to be downloaded")
+
+    for make in (TUDataset, Planetoid, WebKB, WikipediaNetwork, HeterophilousGraphDataset):
+        monkeypatch.setattr(make, "download", refuse)
+    monkeypatch.chdir(tmp_path)
+    name, folder, write = request.param
+    (tmp_path / "elsewhere" / folder).mkdir(parents=True)
+    write(tmp_path / "elsewhere" / folder)
+    return name, tmp_path / "elsewhere"
+
+
+def test_raw_files_are_read_and_nothing_is_written_beside_them(
+    laid_out: tuple[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    name, root = laid_out
+    before = sorted(root.rglob("*"))
+    graphs = load_dataset(name, root)
+    assert sorted(root.rglob("*")) == before
+    assert capfd.readouterr() == ("", "")
+    if name == "TINY":
+        assert [int(graph.y) for graph in graphs] == [1, 0]
+        # Without node features, each node has the constant 1.
+        assert all(torch.equal(graph.x, torch.ones(2, 1)) for graph in graphs)
+        return
+    (graph,) = graphs
+    nodes = range(graph.num_nodes)
+    assert graph.x.tolist() == [[v, 1] for v in nodes]
+    assert graph.y.tolist() == [v % 2 for v in nodes]
+    arcs = {tuple(sorted(arc)) for arc in graph.edge_index.t().tolist()}
+    assert arcs == {(v, v + 1) for v in nodes[:-1]}
+    if name == "Cora":  # its one split is the public one: the first nodes, and the last ones
+        assert graph.train_mask.nonzero().flatten().tolist() == [0]
+        assert graph.test_mask.nonzero().flatten().tolist() == [501]
+        return
+    for key, mask in MASKS.items():
+        assert torch.equal(graph[key][:, :3], torch.from_numpy(mask))
+
+
+def test_the_folder_is_the_one_that_the_environment_names_else_data(
+    laid_out: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, root = laid_out
+    monkeypatch.setenv("TOPOX_DIFFLIFT_DATA", str(root))
+    named = load_dataset(name)
+    monkeypatch.delenv("TOPOX_DIFFLIFT_DATA")
+    with pytest.raises(AssertionError, match="needs to be downloaded"):
+        load_dataset(name)
+    root.rename(root.parent / "by default")
+    shutil.rmtree("data")
+    (root.parent / "by default").rename(root.parent / "data")
+    default = load_dataset(name)
+    assert [graph.to_dict().keys() for graph in named] == [g.to_dict().keys() for g in default]
+    assert all(torch.equal(a.y, b.y) for a, b in zip(named, default, strict=True))
+
+
+@pytest.mark.parametrize("name", ["MUTAGG", "Cora", "Texas", "texas", "Minesweeper"])
+def test_a_dataset_that_cannot_be_had_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("topox_difflift.datasets.TUDataset", refuse)
-    with pytest.raises(ValueError, match=r"'MUTAGG': no network"):
-        load_dataset("MUTAGG", tmp_path)
+    for make in (TUDataset, Planetoid, WebKB, HeterophilousGraphDataset):
+        monkeypatch.setattr(make, "download", refuse)
+    with pytest.raises(ValueError, match=rf"'{name}': no network\); name the folder that holds"):
+        load_dataset(name, tmp_path)
 
 
-@pytest.mark.skipif(
+needs_data = pytest.mark.skipif(
     "TOPOX_DIFFLIFT_DATA" not in os.environ,
-    reason="set TOPOX_DIFFLIFT_DATA to the folder that holds TUDataset/MUTAG/raw",
+    reason="set TOPOX_DIFFLIFT_DATA to the folder that holds TUDataset/MUTAG/raw, WebKB/texas/raw",
 )
+
+
+@needs_data
 def test_mutag() -> None:
-    graphs = load_dataset("MUTAG", os.environ["TOPOX_DIFFLIFT_DATA"])
+    graphs = load_dataset("MUTAG")
     assert len(graphs) == 188
     assert graphs[0].x.size(1) == 7
     assert sum(int(graph.y) for graph in graphs) == 125
     train, val, test = stratified_split(torch.cat([graph.y for graph in graphs]))
     assert (len(train), len(val), len(test)) == (150, 19, 19)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "nodes", "arcs", "channels", "classes", "split"),
+    [
+        ("Cora", 2708, 10556, 1433, 7, (140, 500, 1000)),
+        ("CiteSeer", 3327, 9104, 3703, 6, (120, 500, 1000)),
+        ("Texas", 183, 325, 1703, 5, (87, 59, 37)),
+        ("Wisconsin", 251, 515, 1703, 5, (120, 80, 51)),
+        ("Minesweeper", 10000, 78804, 7, 2, (5000, 2500, 2500)),
+    ],
+)
+def test_node_level_datasets_have_their_published_sizes(
+    name: str, nodes: int, arcs: int, channels: int, classes: int, split: tuple[int, ...]
+) -> None:
+    (graph,) = load_dataset(name)
+    assert graph.x.shape == (nodes, channels)
+    assert graph.num_edges == arcs
+    assert graph.y.unique().tolist() == list(range(classes))
+    masks = [graph[key].view(nodes, -1) for key in ("train_mask", "val_mask", "test_mask")]
+    assert tuple(int(mask[:, 0].sum()) for mask in masks) == split
+    assert bool((sum(mask.int() for mask in masks) <= 1).all())

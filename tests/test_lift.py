@@ -463,6 +463,41 @@ def test_candidates_compete_within_their_graph_and_only_with_real_ones(domain):
     assert bool((estimator.groups[0] % 2 == 1).any()) == (domain != "hypergraph")
 
 
+class Certain(Estimator):
+    """Accepts every cell with a probability that is 1 to the last bit, and has a gradient."""
+
+    stochastic = False
+
+    def accept(self, logits, generator=None, group=None):
+        prob = 1 + (logits - logits.detach())
+        return Acceptance(prob, torch.ones_like(logits, dtype=torch.bool))
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("domain", NAMES)
+def test_certain_cells_are_told_from_given_ones(domain, dtype):
+    lift = make(domain, estimator=Certain()).to(dtype)
+    data = Batch.from_data_list(graphs())
+    data.x = data.x.to(dtype)
+    lifted = lift(data)
+    for rank in lifted.summary().ranks:
+        prob = lifted[f"prob_{rank.rank}"].detach()
+        given = data.num_edges // 2 if rank.rank == 1 else 0
+        assert (rank.original, int((prob == 1).sum())) == (given, given)
+        assert rank.accepted == rank.candidates > 0
+        assert bool((prob >= 1 - torch.finfo(dtype).eps).all())
+    loss_of(lifted).backward()
+    assert all(value > 0 for value in gradients(lift.scorers).values())
+
+
+def test_entmax_neighbourhoods_of_one_node_are_told_from_given_edges():
+    lifted = make("dcm", k_min=1, k_max=1, max_rank=1)(graph())
+    (rank,) = lifted.summary().ranks
+    assert rank.original == graph().num_edges // 2
+    assert rank.accepted == rank.candidates == lifted.num_cells[1] - rank.original > 0
+
+
 def test_rejected_cells_are_dropped_in_eval():
     lifted = make(estimator=RejectAll()).eval()(graph())
     assert lifted.num_cells[1] == graph().num_edges // 2

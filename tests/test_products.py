@@ -103,9 +103,10 @@ def test_two_sparse_matrices_equal_the_dense_product(n, m, k, share, seed):
         lambda m, x: torch.eye(5, dtype=x.dtype) @ (m @ x),
         lambda m, x: (m.to_dense() ** 2) @ x + m.to_dense()[:, :1],
         lambda m, x: torch.relu(m.to_dense()) @ x,
+        lambda m, x: abs(m.to_dense()) @ x / (1 + abs(m.to_dense()).sum(axis=1)).unsqueeze(1),
         lambda m, x: torch.linalg.matrix_power(torch.eye(5, dtype=x.dtype) - m @ m.T, 2) @ (m @ x),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_gradients_are_exact(chain):
     index, values = sparse(5, 4, 0.6, seed=3)

@@ -1,7 +1,6 @@
 """TopoModelX networks train through the lift, on embedded and on real molecules."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +18,7 @@ DATA = os.environ.get("TOPOX_DIFFLIFT_DATA")
 def batch(request):
     if request.param == "MUTAG" and not DATA:
         pytest.skip("MUTAG needs TOPOX_DIFFLIFT_DATA, the folder that holds TUDataset/MUTAG/raw")
-    root = Path(DATA or "data") / ("TUDataset" if DATA else "")
-    return Batch.from_data_list(load_dataset(request.param, root)[:48])
+    return Batch.from_data_list(load_dataset(request.param)[:48])
 
 
 class Classifier(torch.nn.Module):

@@ -50,7 +50,7 @@ class Rank:
     mask : torch.Tensor, shape = (n_r,)
         Exactly 0 or 1, with the gradient of the acceptance.
     prob : torch.Tensor, shape = (n_r,)
-        Acceptance probability, 1 for the original cells.
+        Acceptance probability, exactly 1 for the original cells and for no other.
     faces : torch.Tensor, shape = (2, nnz_r), int64
         Pairs (face of rank r - 1, cell of rank r), sorted by face, then by cell.
     orientation : torch.Tensor, shape = (nnz_r,)

@@ -58,8 +58,12 @@ def train(  # numpydoc ignore=PR01
         str, typer.Option(help="molecules, planted_groups, or a TUDataset such as MUTAG.")
     ] = "molecules",
     root: Annotated[
-        str, typer.Option(help="Folder of the TUDataset; downloaded into it if it is not there.")
-    ] = "data",
+        str | None,
+        typer.Option(
+            help="Folder of the TUDataset; downloaded into it if it is not there. "
+            "[default: the one that TOPOX_DIFFLIFT_DATA names, else data]"
+        ),
+    ] = None,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -119,7 +123,8 @@ def train(  # numpydoc ignore=PR01
     Train a topological network through a lifting, and test the epoch that validates best.
 
     Leaves under --out: metrics.json, config.json, checkpoints/best.ckpt and last.ckpt,
-    lifted.png (a test graph with its learned cells) and lifted.pkl (the same for TopoNetX).
+    lifted.png (a test graph with its learned cells) and lifted.pkl (the same for TopoNetX),
+    acceptance.png (the share of proposed cells accepted in each epoch, where cells are proposed).
     """
     from topox_difflift.config import TrainingConfig
     from topox_difflift.job import Job
@@ -185,4 +190,5 @@ def _report(console: Console, result: Result, folder: Path) -> None:
         table.add_row(f"rank {rank.rank}: accepted", accepted)
         table.add_row(f"rank {rank.rank}: cells, mean size", f"{rank.cells}, {rank.mean_size:.2f}")
     console.print(table)
-    console.print(f"metrics.json, checkpoints, lifted.png, lifted.pkl: {folder}", highlight=False)
+    left = ", ".join(sorted(path.name for path in folder.iterdir()))
+    console.print(f"{left}: {folder}", highlight=False)

@@ -179,20 +179,29 @@ class LiftedComplex(Data):
         Returns
         -------
         LiftedComplex
-            One graph. Attributes "x", "mask" and "prob" are restored where all cells
-            of a rank have them; otherwise features have width 0, masks and
-            probabilities are 1.
+            One graph. Attributes "x" (nodes and cells), "mask" and "prob" (cells) become
+            tensors where all cells of a rank have them; otherwise features have width 0,
+            masks and probabilities are 1. Labels and all other attributes, those of the
+            complex included, are kept in `annotations` for `to_toponetx`.
 
         Raises
         ------
         TypeError
             If the class of the complex is not one of the four.
+        ValueError
+            If it is not regular, cannot be sorted, or its attributes "x", "mask" or "prob"
+            are not those of a lifting.
+
+        Warns
+        -----
+        UserWarning
+            If one of these three is left out because only some cells have it.
         """
         from topox_difflift.integrations.toponetx import import_complex
 
-        x_0, ranks, domain = import_complex(complex_, max_rank)
+        x_0, ranks, domain, annotations = import_complex(complex_, max_rank)
         batch_0 = torch.zeros(x_0.size(0), dtype=torch.long)
-        return cls.from_ranks(None, x_0, batch_0, ranks, domain)
+        return cls.from_ranks({"annotations": annotations}, x_0, batch_0, ranks, domain)
 
     def to_toponetx(self) -> Complex:
         """
@@ -202,7 +211,15 @@ class LiftedComplex(Data):
         -------
         toponetx.CellComplex, SimplicialComplex, CombinatorialComplex or ColoredHyperGraph
             The complex. Its own matrices equal those of `accepted()` entry by entry,
-            without any permutation. Nodes and cells carry the attributes "x", "mask" and "prob".
+            without any permutation. Nodes and cells carry the attributes "mask", "prob"
+            and, where they have features, "x". The nodes are numbers, or, for a single graph
+            from `graph_to_data` or `from_toponetx`, have the labels and other attributes that
+            they had there.
+
+        Raises
+        ------
+        ValueError
+            If the TopoNetX class cannot hold the cells, or cannot sort the labels.
         """
         from topox_difflift.integrations.toponetx import export_complex
 

@@ -37,8 +37,9 @@ class TrainingConfig:
     ----------
     dataset : str
         "molecules", "planted_groups" or the name of a TUDataset.
-    root : str
-        Folder of the TUDataset.
+    root : str, optional
+        Folder of the TUDataset; by default the one that the environment variable
+        ``TOPOX_DIFFLIFT_DATA`` names, else "data".
     domain : str, optional
         Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
     tnn : str, optional
@@ -75,7 +76,7 @@ class TrainingConfig:
     """
 
     dataset: str = "molecules"
-    root: str = "data"
+    root: str | None = None
     domain: str | None = None
     tnn: str | None = None
     lifting: str = "difflift"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import torch
@@ -14,6 +15,9 @@ from torch_geometric.utils import coalesce, from_networkx, remove_self_loops, to
 from topox_difflift.checks import is_finite
 from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import stable_order
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 __all__ = ["Graph", "check_graph"]
 
@@ -76,40 +80,73 @@ def as_data(graph: object) -> Data:
             f"(got {type(graph).__name__}); of several graphs make a batch with "
             "Batch.from_data_list, of a HeteroData one graph with to_homogeneous()"
         )
-    missing = [node for node, x in graph.nodes(data="x") if x is None]
-    if missing or graph.number_of_nodes() == 0:
-        raise ValueError(
-            "Expected every node of the networkx graph to carry its features as attribute 'x' "
-            f"(got {len(missing)} of {graph.number_of_nodes()} nodes without); set "
-            "graph.nodes[v]['x'] to a list of floats of the same length for each node v"
-        )
+    x = stack_attributes(graph.nodes(data=True), ["x"], "node")
     # networkx keeps nodes in insertion order; a bare copy leaves other attributes, which PyG
     # could not stack if only some nodes have them, with the caller.
     bare = nx.DiGraph() if graph.is_directed() else nx.Graph()
     bare.add_nodes_from(graph)
     bare.add_edges_from(graph.edges())
     data = from_networkx(bare)
-    data.x = torch.stack(_rows(graph))
+    data.x = x
     return data
 
 
-def _rows(graph: nx.Graph) -> list[Tensor]:
-    """Features of the nodes of a networkx graph, in its order."""
-    rows, dtype = [], torch.get_default_dtype()
-    for node, x in graph.nodes(data="x"):
+def stack_attributes(
+    items: Iterable[tuple[Hashable, Mapping[str, Any]]], names: Sequence[str], what: str
+) -> Tensor:
+    """
+    Make features of the attributes of the nodes, or of the edges, of a networkx graph.
+
+    Parameters
+    ----------
+    items : iterable of tuple
+        Nodes or edges, each with its attributes.
+    names : sequence of str
+        Attributes to take, side by side: numbers, or sequences of numbers.
+    what : {"node", "edge"}
+        What the items are.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_items, channels)
+        One row for each item, in the default dtype.
+
+    Raises
+    ------
+    TypeError
+        If an attribute does not hold numbers.
+    ValueError
+        If there is no node, or an item lacks an attribute or has one of another length.
+    """
+    items = list(items)
+    columns = [_column(items, name, what) for name in names]
+    return torch.cat(columns, dim=1)
+
+
+def _column(items: Sequence[tuple[Hashable, Mapping[str, Any]]], name: str, what: str) -> Tensor:
+    missing = sum(attributes.get(name) is None for _, attributes in items)
+    if missing or (what == "node" and not items):
+        raise ValueError(
+            f"Expected every {what} of the networkx graph to carry its features as attribute "
+            f"{name!r} (got {missing} of {len(items)} {what}s without); set "
+            f"graph.{what}s[...][{name!r}] to a list of floats of the same length for each {what}"
+        )
+    rows: list[Tensor] = []
+    for item, attributes in items:
+        value = attributes[name]
         try:
-            rows.append(torch.as_tensor(x, dtype=dtype).reshape(-1))
+            rows.append(torch.as_tensor(value, dtype=torch.get_default_dtype()).reshape(-1))
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
-                f"Expected attribute 'x' of node {node!r} to be numbers (got {x!r}); encode "
-                "categories, for instance as one-hot lists"
+                f"Expected attribute {name!r} of {what} {item!r} to be numbers (got {value!r}); "
+                "encode categories, for instance as one-hot lists"
             ) from error
         if len(rows[-1]) != len(rows[0]):
             raise ValueError(
-                f"Expected attribute 'x' of node {node!r} to hold {len(rows[0])} numbers, as that "
-                f"of the first node (got {len(rows[-1])}); pad the shorter ones"
+                f"Expected attribute {name!r} of {what} {item!r} to hold {len(rows[0])} numbers, "
+                f"as that of the first {what} (got {len(rows[-1])}); pad the shorter ones"
             )
-    return rows
+    return torch.stack(rows) if rows else torch.empty(0, 1)
 
 
 def check_graph(data: Data) -> Graph:

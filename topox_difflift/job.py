@@ -13,7 +13,7 @@ from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import load_dataset, stratified_fold, stratified_split
-from topox_difflift.summary import RankSummary
+from topox_difflift.summary import LiftingSummary, RankSummary
 from topox_difflift.training import TrainingModule, fit
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Splits:
             raise ValueError(
                 "Expected 'dataset' to have one class for each graph "
                 f"(got {config.dataset!r}, with 'y' of {labels.dtype}, {labels.numel()} values for "
-                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG'"
+                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG', or "
+                "train on nodes as tutorials/04_node_classification.ipynb does"
             )
         if config.fold is None:
             parts = stratified_split(labels, config.seed)
@@ -105,7 +106,8 @@ class Result:
     val_accuracy, test_accuracy : float
         Accuracies of that epoch's model.
     history : list of dict
-        Figures of every epoch.
+        Figures of every epoch, with what the lifting did to the training graphs, all draws
+        together ("lifting").
     ranks : tuple of RankSummary
         What the lifting did on the test set.
     example : LiftedComplex
@@ -116,7 +118,7 @@ class Result:
     best_epoch: int
     val_accuracy: float
     test_accuracy: float
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
     ranks: tuple[RankSummary, ...]
     example: LiftedComplex
 
@@ -132,6 +134,22 @@ class Result:
         """
         return median(epoch["seconds"] for epoch in self.history)
 
+    @property
+    def summaries(self) -> list[LiftingSummary]:
+        """
+        What the lifting did to the training graphs, epoch by epoch.
+
+        Returns
+        -------
+        list of LiftingSummary
+            All draws of an epoch together.
+        """
+        written = [epoch["lifting"] for epoch in self.history]
+        return [
+            LiftingSummary(**{**one, "ranks": tuple(RankSummary(**r) for r in one["ranks"])})
+            for one in written
+        ]
+
     def metrics(self) -> dict[str, Any]:
         """
         Collect the figures.
@@ -142,23 +160,29 @@ class Result:
             Figures that JSON can hold. All of them but "timing" are the same in every
             repetition, and whether or not the run was interrupted.
         """
-        epochs = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in self.history]
-        names = ("original", "candidates", "accepted", "acceptance_rate", "mean_size", "collapsed")
+        epochs = [
+            {**{k: v for k, v in epoch.items() if k != "seconds"}, "lifting": _figures(did.ranks)}
+            for epoch, did in zip(self.history, self.summaries, strict=True)
+        ]
         return {
             "config": asdict(self.config),
             "test_accuracy": self.test_accuracy,
             "val_accuracy": self.val_accuracy,
             "best_epoch": self.best_epoch,
-            "lifting": {
-                str(rank.rank): {name: _jsonable(getattr(rank, name)) for name in names}
-                for rank in self.ranks
-            },
+            "lifting": _figures(self.ranks),
             "epochs": epochs,
             "timing": {
                 "seconds_per_epoch": self.seconds_per_epoch,
                 "seconds": [epoch["seconds"] for epoch in self.history],
             },
         }
+
+
+def _figures(ranks: Sequence[RankSummary]) -> dict[str, dict[str, Any]]:
+    names = ("original", "candidates", "accepted", "acceptance_rate", "mean_size", "collapsed")
+    return {
+        str(rank.rank): {name: _jsonable(getattr(rank, name)) for name in names} for rank in ranks
+    }
 
 
 def _jsonable(value: Any) -> Any:
@@ -276,7 +300,8 @@ class Job:
         -------
         Result
             What it found. The folder holds metrics.json, checkpoints (best.ckpt, last.ckpt),
-            lifted.png and lifted.pkl, a TopoNetX complex.
+            lifted.png, lifted.pkl, a TopoNetX complex, and, where cells are proposed,
+            acceptance.png.
         """
         module = TrainingModule(asdict(self.config), *self.splits.sizes())
         fit(module, self.splits.train, self.splits.val, self.out, progress)
@@ -304,28 +329,18 @@ def _test(
 ) -> tuple[float, tuple[RankSummary, ...], LiftedComplex]:
     """Return the accuracy, what the lifting did, and the graph with most learned cells."""
     model, right = module.model.eval(), 0
-    summaries: list[tuple[RankSummary, ...]] = []
+    summaries: list[LiftingSummary] = []
     examples: list[LiftedComplex] = []
     with torch.no_grad():
         for batch in DataLoader(graphs, module.config.batch_size, generator=torch.Generator()):
             lifted = model.lifted(batch)
             right += int((model.predict(lifted).argmax(1) == batch.y).sum())
-            summaries.append(lifted.summary().ranks)
+            summaries.append(lifted.summary())
             examples += lifted.accepted().unbatch()
-    ranks = tuple(_total(of_rank) for of_rank in zip(*summaries, strict=True))
-    return right / len(graphs), ranks, max(examples, key=_liveliness)
-
-
-def _total(parts: Sequence[RankSummary]) -> RankSummary:
-    """Add up the batches."""
-    cells = sum(part.cells for part in parts)
-    members = sum(part.cells * part.mean_size for part in parts if part.cells)
-    return RankSummary(
-        rank=parts[0].rank,
-        original=sum(part.original for part in parts),
-        candidates=sum(part.candidates for part in parts),
-        accepted=sum(part.accepted for part in parts),
-        mean_size=members / cells if cells else float("nan"),
+    return (
+        right / len(graphs),
+        LiftingSummary.total(summaries).ranks,
+        max(examples, key=_liveliness),
     )
 
 
@@ -337,10 +352,12 @@ def _liveliness(lifted: LiftedComplex) -> tuple[int, int]:
 def _write(result: Result, out: Path) -> None:
     from toponetx.readwrite.serialization import to_pickle
 
-    from topox_difflift.plotting import draw, new_figure
+    from topox_difflift.plotting import draw, plot_acceptance
 
     (out / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n")
     to_pickle(result.example.to_toponetx(), out / "lifted.pkl")
-    figure, axes = new_figure()
-    draw(result.example, axes)
-    figure.savefig(out / "lifted.png", dpi=150, bbox_inches="tight")
+    pictures: dict[str, Any] = {"lifted.png": draw(result.example)}
+    if any(rank.candidates for epoch in result.summaries for rank in epoch.ranks):
+        pictures["acceptance.png"] = plot_acceptance(result.summaries)
+    for name, axes in pictures.items():
+        axes.figure.savefig(out / name, dpi=150, bbox_inches="tight")

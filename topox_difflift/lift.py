@@ -328,6 +328,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
             candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
+        acceptance = replace(acceptance, prob=_below_one(acceptance.prob))
         return self.domain.attach(skeleton, rank, candidates, acceptance), proposal
 
     def _score(self, rank: int, z: Tensor, candidates: CandidateCells) -> Tensor:
@@ -454,6 +455,16 @@ def _rescue(
     best = best[included[best] & ~alive[best]]
     rescued = acceptance.accepted.index_fill(0, best, True)
     return replace(acceptance, accepted=rescued)
+
+
+def _below_one(prob: Tensor) -> Tensor:
+    """
+    Replace 1 by the number below it, with the gradient of 1.
+
+    A probability of exactly 1 is the mark of cells that nobody decided on, and that of a
+    learned cell can round to it.
+    """
+    return prob - (prob.detach() == 1).to(prob.dtype) * (torch.finfo(prob.dtype).eps / 2)
 
 
 class _Proposal(NamedTuple):

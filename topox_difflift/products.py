@@ -285,9 +285,19 @@ class _Deferred:
 
     to_sparse_coo = to_sparse
 
+    def __abs__(self) -> _Deferred:
+        reverse = self.operand.reverse
+        magnitudes = replace(
+            self.operand,
+            values=self.operand.values.abs(),
+            reverse=None if reverse is None else reverse.abs(),
+        )
+        return _Deferred(self.products, magnitudes)
+
     def sum(self, *args: Any, **kwargs: Any) -> Tensor:
         """Add up rows or columns."""
-        dim = kwargs.get("dim", args[0] if args else None)
+        # NumPy's name for the same.
+        dim = kwargs.get("dim", kwargs.get("axis", args[0] if args else None))
         if isinstance(dim, int) and len(args) + len(kwargs) == 1:
             return self.operand.sum(dim % 2)
         return self.dense.sum(*args, **kwargs)
@@ -336,7 +346,7 @@ class LinearProducts(TorchFunctionMode):
     ``torch.mm``, ``matmul``, ``@``, ``mv``, ``torch.sparse.mm`` and ``spmm`` of a sparse COO
     matrix and a dense one, on either side, or of two sparse ones are computed from the entries of
     the sparse matrices alone, forward and backward; the results are PyTorch's own. So are
-    transposes, which stay sorted, and row sums, transposes and products of dense copies
+    transposes, which stay sorted, and row sums, magnitudes, transposes and products of dense copies
     (``to_dense``, ``torch.diag``, ``torch.eye``), which are not made unless something else is
     asked of them. Everything else is PyTorch's.
 

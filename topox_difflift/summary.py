@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["LiftingSummary", "RankSummary"]
 
@@ -86,6 +90,28 @@ class LiftingSummary:
     num_nodes: int
     ranks: tuple[RankSummary, ...]
 
+    @classmethod
+    def total(cls, summaries: Sequence[LiftingSummary]) -> LiftingSummary:
+        """
+        Add up what a lifting did to several batches.
+
+        Parameters
+        ----------
+        summaries : sequence of LiftingSummary
+            At least one, all of one domain and of the same ranks.
+
+        Returns
+        -------
+        LiftingSummary
+            All cells of all batches.
+        """
+        return cls(
+            domain=summaries[0].domain,
+            num_graphs=sum(summary.num_graphs for summary in summaries),
+            num_nodes=sum(summary.num_nodes for summary in summaries),
+            ranks=tuple(map(_total, zip(*(s.ranks for s in summaries), strict=True))),
+        )
+
     @property
     def collapsed(self) -> bool | None:
         """Whether nothing or everything was accepted; None if nothing was proposed."""
@@ -97,3 +123,16 @@ class LiftingSummary:
         verdict = {None: "nothing was proposed", True: "collapsed", False: "not collapsed"}
         head = f"{self.domain} complex of {self.num_graphs} graph(s), {self.num_nodes} nodes"
         return "\n  ".join([f"{head}: {verdict[self.collapsed]}", *map(str, self.ranks)])
+
+
+def _total(parts: tuple[RankSummary, ...]) -> RankSummary:
+    """Add up what was done at one rank."""
+    cells = sum(part.cells for part in parts)
+    members = sum(part.cells * part.mean_size for part in parts if part.cells)
+    return RankSummary(
+        rank=parts[0].rank,
+        original=sum(part.original for part in parts),
+        candidates=sum(part.candidates for part in parts),
+        accepted=sum(part.accepted for part in parts),
+        mean_size=members / cells if cells else float("nan"),
+    )

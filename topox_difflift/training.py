@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from topox_difflift.config import TrainingConfig
 from topox_difflift.estimators import leave_one_out, repeat_graphs
 from topox_difflift.lift import DiffLift
+from topox_difflift.summary import LiftingSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +55,8 @@ class TrainingModule(LightningModule):
         self.config = TrainingConfig(**options)
         self.model = self.config.build(in_channels, edge_channels, num_classes)
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
+        self._summaries: list[LiftingSummary] = []
         self._started = 0.0
 
     def forward(self, batch: Data) -> Tensor:
@@ -78,6 +81,7 @@ class TrainingModule(LightningModule):
         if generator is not None:
             # Set apart from the shuffle, which has the seed of the epoch as well.
             generator.manual_seed(_epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED)
+        self._summaries = []
         self._started = perf_counter()
 
     def training_step(self, batch: Data, batch_idx: int) -> Tensor:
@@ -101,13 +105,19 @@ class TrainingModule(LightningModule):
         lifting = self.model.lift.lift
         if isinstance(lifting, DiffLift) and not lifting.estimator.pathwise:
             repeated = repeat_graphs(batch, _DRAWS)
-            losses = cross_entropy(self(repeated), repeated.y, reduction="none")
+            losses = cross_entropy(self._classified(repeated), repeated.y, reduction="none")
             log_prob = lifting.log_prob().view(_DRAWS, -1)
             loss = leave_one_out(losses.view(_DRAWS, -1), log_prob)
         else:
-            loss = cross_entropy(self(batch), batch.y)
+            loss = cross_entropy(self._classified(batch), batch.y)
         self._log("train_loss", loss, batch)
         return loss
+
+    def _classified(self, batch: Data) -> Tensor:
+        """Classify graphs, and keep what the lifting did to them."""
+        lifted = self.model.lifted(batch)
+        self._summaries.append(lifted.summary())
+        return self.model.predict(lifted)
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
         """
@@ -133,8 +143,11 @@ class TrainingModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Write down the epoch, before the checkpoint is written."""
         figures = {name: float(v) for name, v in self.trainer.callback_metrics.items()}
+        lifting = asdict(LiftingSummary.total(self._summaries))
         seconds = perf_counter() - self._started
-        self.history.append({"epoch": self.current_epoch, **figures, "seconds": seconds})
+        self.history.append(
+            {"epoch": self.current_epoch, **figures, "lifting": lifting, "seconds": seconds}
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """

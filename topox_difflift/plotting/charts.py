@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topox_difflift.complex import LiftedComplex
+from topox_difflift.plotting.cells import as_lifted, cell_groups
 from topox_difflift.plotting.figures import CLASS_COLORS, axes_or_new
+from topox_difflift.summary import LiftingSummary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from toponetx.classes.complex import Complex
 
-    from topox_difflift.summary import LiftingSummary
+    from topox_difflift.complex import LiftedComplex
+    from topox_difflift.plotting.cells import CellGroup
 
 __all__ = ["plot_acceptance", "plot_probabilities", "plot_sizes"]
 
@@ -25,9 +27,16 @@ _SIZE = (6.0, 3.6)
 _STYLES: dict[str, dict[str, Any]] = {
     "given": {"alpha": 0.35},
     "accepted": {},
-    "rejected": {"fill": False, "hatch": "///"},
+    "not accepted": {"fill": False, "hatch": "///"},
 }
 _BINS = 20
+_COLLAPSED: dict[str, Any] = {
+    "marker": "X",
+    "s": 80,
+    "color": "black",
+    "edgecolor": "white",
+    "zorder": 3,
+}
 
 
 def plot_acceptance(
@@ -58,37 +67,30 @@ def plot_acceptance(
     ValueError
         If there is no summary, or they have different ranks.
     """
-    if not len(summaries):
+    summaries = [summaries] if isinstance(summaries, LiftingSummary) else list(summaries)
+    if len({tuple(r.rank for r in summary.ranks) for summary in summaries}) != 1:
         raise ValueError(
-            "Expected 'summaries' to hold at least one LiftingSummary (got none); collect "
+            "Expected 'summaries' to be of at least one lifting, all to the same ranks (got "
+            f"{len(summaries)} of ranks {sorted({len(s.ranks) for s in summaries})}); collect "
             "lift(batch).summary() after every epoch"
         )
     axes = axes_or_new(ax, _SIZE)
-    steps = np.arange(len(summaries))
-    crossed = False
-    for index in range(len(summaries[0].ranks)):
-        ranks = [summary.ranks[index] for summary in summaries]
-        rates = [np.nan if r.acceptance_rate is None else r.acceptance_rate for r in ranks]
-        if np.isnan(rates).all():
-            continue
-        color = _rank_color(ranks[0].rank)
-        axes.plot(steps, rates, marker=".", color=color, label=f"rank {ranks[0].rank}")
-        collapsed = np.array([bool(r.collapsed) for r in ranks])
-        if collapsed.any():
-            axes.plot(
-                steps[collapsed], np.array(rates)[collapsed], "X", color="black",
-                markeredgecolor="white", markersize=9, zorder=3,
-                label=None if crossed else "collapsed: all or none",
-            )  # fmt: skip
-            crossed = True
+    collapses = []
+    for of_rank in zip(*(summary.ranks for summary in summaries), strict=True):
+        rates = [np.nan if r.acceptance_rate is None else r.acceptance_rate for r in of_rank]
+        collapses += [(i, rates[i]) for i, r in enumerate(of_rank) if r.collapsed]
+        if not np.isnan(rates).all():
+            rank = of_rank[0].rank
+            axes.plot(rates, marker=".", color=_rank_color(rank), label=f"rank {rank}")
+    if collapses:
+        label = "collapsed: all or nothing accepted"
+        axes.scatter(*zip(*collapses, strict=True), **_COLLAPSED, label=label)
     axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel(xlabel)
     axes.set_ylabel("accepted share of the proposed cells")
+    _count_in_integers(axes.xaxis)
     axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend()
-    else:
-        _say(axes, "nothing was proposed")
+    _explain(axes, "nothing was proposed")
     return axes
 
 
@@ -106,8 +108,8 @@ def plot_sizes(complex_: LiftedComplex | Complex, ax: Axes | None = None) -> Axe
     Returns
     -------
     matplotlib.axes.Axes
-        The axes, with one stack of bars for each size: given, accepted and, if the complex
-        kept them, rejected cells of each rank.
+        The axes, with one stack of bars for each size: the given cells of each rank, the
+        accepted ones and those that the complex kept without accepting them.
 
     Raises
     ------
@@ -115,13 +117,13 @@ def plot_sizes(complex_: LiftedComplex | Complex, ax: Axes | None = None) -> Axe
         If matplotlib is missing.
     """
     axes = axes_or_new(ax, _SIZE)
-    parts = _parts(complex_)
-    most = max((int(part.sizes.max()) for part in parts), default=1)
-    _stack(axes, parts, [part.sizes for part in parts], np.arange(0.5, most + 1))
+    groups = cell_groups(as_lifted(complex_))
+    sizes = [np.array([len(cell) for cell in group.cells]) for group in groups]
+    extent = np.concatenate(sizes) if sizes else np.ones(1)
+    _stack(axes, groups, sizes, np.arange(extent.min() - 0.5, extent.max() + 1))
     axes.set_xlabel("vertices of a cell")
     _count_in_integers(axes.xaxis)
-    if not parts:
-        _say(axes, "no cell")
+    _explain(axes, "no cell")
     return axes
 
 
@@ -139,8 +141,8 @@ def plot_probabilities(complex_: LiftedComplex | Complex, ax: Axes | None = None
     Returns
     -------
     matplotlib.axes.Axes
-        The axes, with a stacked histogram: accepted and, if the complex kept them, rejected
-        cells of each rank. Cells that were not learned do not count.
+        The axes, with a stacked histogram: the accepted cells of each rank, and those that
+        the complex kept without accepting them. Cells that nobody decided on do not count.
 
     Raises
     ------
@@ -148,58 +150,35 @@ def plot_probabilities(complex_: LiftedComplex | Complex, ax: Axes | None = None
         If matplotlib is missing.
     """
     axes = axes_or_new(ax, _SIZE)
-    parts = [part for part in _parts(complex_) if part.kind != "given"]
-    _stack(axes, parts, [part.prob for part in parts], np.linspace(0, 1, _BINS + 1))
+    groups = [group for group in cell_groups(as_lifted(complex_)) if group.kind != "given"]
+    _stack(axes, groups, [group.prob for group in groups], np.linspace(0, 1, _BINS + 1))
     axes.set_xlim(0, 1)
     axes.set_xlabel("acceptance probability")
-    if not parts:
-        _say(axes, "no learned cell")
+    _explain(axes, "no cell that a lifting decided on")
     return axes
 
 
-class _Part(NamedTuple):
-    """Sizes and probabilities of the cells of one rank and kind."""
-
-    rank: int
-    kind: str
-    sizes: NDArray[np.int64]
-    prob: NDArray[np.float64]
-
-
-def _parts(complex_: LiftedComplex | Complex) -> list[_Part]:
-    if not isinstance(complex_, LiftedComplex):
-        complex_ = LiftedComplex.from_toponetx(complex_)
-    parts = []
-    for rank in range(1, complex_.max_rank + 1):
-        sizes = np.array([len(cell) for cell in complex_.cells(rank)], dtype=np.int64)
-        mask, prob = (
-            complex_[f"{name}_{rank}"].detach().double().cpu().numpy() for name in ("mask", "prob")
-        )
-        kinds = np.where(mask == 0, "rejected", np.where(prob < 1, "accepted", "given"))
-        parts += [
-            _Part(rank, kind, sizes[kinds == kind], prob[kinds == kind])
-            for kind in _STYLES
-            if (kinds == kind).any()
-        ]
-    return parts
-
-
 def _stack(
-    axes: Axes, parts: list[_Part], values: Sequence[NDArray[Any]], edges: NDArray[np.float64]
+    axes: Axes,
+    groups: Sequence[CellGroup],
+    values: Sequence[NDArray[Any]],
+    edges: NDArray[np.float64],
 ) -> None:
+    """Stack the histograms of all ranks and kinds."""
+    joined: dict[tuple[int, str], NDArray[np.int64]] = {}
+    for group, of_group in zip(groups, values, strict=True):
+        key, heights = (group.rank, group.kind), np.histogram(of_group, edges)[0]
+        joined[key] = joined.get(key, 0) + heights
     bottom = np.zeros(len(edges) - 1)
-    for part, of_part in zip(parts, values, strict=True):
-        heights = np.histogram(of_part, edges)[0]
-        color = _rank_color(part.rank)
-        axes.bar(
-            edges[:-1], heights, np.diff(edges) * 0.9, bottom, align="edge", color=color,
-            edgecolor=color, label=f"rank {part.rank}, {part.kind}", **_STYLES[part.kind],
-        )  # fmt: skip
+    for (rank, kind), heights in joined.items():
+        color, width = _rank_color(rank), 0.9 * np.diff(edges)
+        style = {"color": color, "edgecolor": color, **_STYLES[kind]}
+        centres, label = (edges[:-1] + edges[1:]) / 2, f"rank {rank}, {kind}"
+        axes.bar(centres, heights, width, bottom, label=label, **style)
         bottom += heights
+    axes.set_ylim(0, 1.08 * max(bottom.max(), 1))
     axes.set_ylabel("number of cells")
     _count_in_integers(axes.yaxis)
-    if parts:
-        axes.legend()
 
 
 def _count_in_integers(axis: Axis) -> None:
@@ -212,5 +191,12 @@ def _rank_color(rank: int) -> str:
     return CLASS_COLORS[(rank - 1) % len(CLASS_COLORS)]
 
 
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+def _explain(axes: Axes, nothing: str) -> None:
+    """Add a legend, or say why there is none."""
+    n_entries = len(axes.get_legend_handles_labels()[0])
+    if n_entries:
+        # Above, where it covers nothing; where there are many, one column for each rank.
+        columns = 3 if n_entries <= 3 else 2
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, ncols=columns)
+    else:
+        axes.text(0.5, 0.5, nothing, ha="center", va="center", transform=axes.transAxes)

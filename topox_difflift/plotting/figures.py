@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASS_COLORS",
     "COLORMAP",
+    "VALUE_COLORMAP",
     "add_scale",
     "axes_or_new",
     "new_figure",
     "probability_colors",
+    "require_matplotlib",
 ]
 
 #: Colour of a probability: the more probable, the darker. Safe for colour-blind readers.
 COLORMAP = "viridis_r"
+#: Colour of a value of a node; without a hue, as those are for probabilities.
+VALUE_COLORMAP = "Greys"
 #: Okabe and Ito's colours, which colour-blind readers can tell apart; without black.
 CLASS_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 
@@ -114,18 +118,28 @@ def probability_colors(prob: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(mpl.colormaps[COLORMAP](np.asarray(prob, dtype=np.float64)))
 
 
-def add_scale(axes: Axes | list[Axes]) -> None:
+def add_scale(
+    axes: Axes | list[Axes],
+    label: str,
+    colormap: str = COLORMAP,
+    limits: tuple[float, float] = (0, 1),
+) -> None:
     """
-    Put the colours of probabilities beside axes.
+    Explain colours beside axes.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes or list of them
         Axes of one figure.
+    label : str
+        What the colours stand for.
+    colormap : str, optional
+        Name of the colours; by default those of probabilities.
+    limits : tuple of float, default=(0, 1)
+        Smallest and largest value.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     figure = (axes[0] if isinstance(axes, list) else axes).figure
-    scale = ScalarMappable(Normalize(0, 1), COLORMAP)
-    figure.colorbar(scale, ax=axes, label="acceptance probability", shrink=0.7)
+    figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, label=label, shrink=0.7)

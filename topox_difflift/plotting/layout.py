@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import numpy as np
 
+from topox_difflift.plotting.cells import cell_groups
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -69,15 +71,21 @@ def spacing(place: NDArray[np.float64]) -> float:
 
 def _pairs(complex_: LiftedComplex) -> list[tuple[int, int]]:
     """Pairs of nodes that should be close."""
-    cells, prob = complex_.cells(1), complex_["prob_1"].tolist()
-    given = [cell for cell, p in zip(cells, prob, strict=True) if len(cell) == 2 and p == 1]
-    if given:
-        return given
+    of_rank_1 = [group for group in cell_groups(complex_) if group.rank == 1]
+    for group in of_rank_1:
+        if group.kind == "given" and group.shape == "line":
+            return [(u, v) for u, v in group.cells]
     if complex_.domain == "hypergraph" and "edge_index" in complex_:
         carried = complex_.edge_index.t().tolist()
         if carried:
             return [(u, v) for u, v in carried if u != v]
-    return [pair for cell in cells for pair in combinations(cell, 2)]
+    return [
+        pair
+        for group in of_rank_1
+        if group.kind != "not accepted"
+        for cell in group.cells
+        for pair in combinations(cell, 2)
+    ]
 
 
 def _place_component(graph: nx.Graph) -> NDArray[np.float64]:
@@ -110,7 +118,7 @@ def _pack(blocks: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     """Put blocks beside each other, row after row, none wider than the first needs."""
     area = sum(float(np.prod(np.ptp(block, axis=0) + 1)) for block in blocks)
     widest = max((float(np.ptp(block[:, 0])) + 1 for block in blocks), default=1.0)
-    limit = max(widest, 1.2 * area**0.5)
+    limit = max(widest, 1.5 * area**0.5)
     placed, x, y, height = [], 0.0, 0.0, 0.0
     for block in blocks:
         size = np.ptp(block, axis=0) + 1

@@ -34,11 +34,13 @@ def rounded_hull(points: NDArray[np.float64], radius: float) -> NDArray[np.float
     numpy.ndarray, shape = (m, 2)
         The outline.
     """
+    if not len(points):
+        return points
     discs = (points[:, None] + radius * _CIRCLE).reshape(-1, 2)
     return discs[ConvexHull(discs).vertices]
 
 
-def shrunk(points: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+def shrunk(points: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
     """
     Move the corners of a polygon towards its centre.
 
@@ -46,16 +48,17 @@ def shrunk(points: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     ----------
     points : numpy.ndarray, shape = (n, 2)
         The corners in cyclic order.
-    share : float
-        Share of the distance to move.
+    distance : float
+        How far to move them, half of the way at most.
 
     Returns
     -------
     numpy.ndarray, shape = (n, 2)
         The outline.
     """
-    centre = points.mean(0)
-    return centre + (1 - share) * (points - centre)
+    inwards = points.mean(0) - points
+    length = np.linalg.norm(inwards, axis=1, keepdims=True)
+    return points + inwards * np.minimum(0.5, distance / np.maximum(length, 1e-12))
 
 
 def levels(cells: Sequence[tuple[int, ...]], most: int) -> list[int]:
@@ -75,11 +78,12 @@ def levels(cells: Sequence[tuple[int, ...]], most: int) -> list[int]:
         A number from 0 on for each cell, the least used one where all are taken.
     """
     used: dict[int, list[int]] = defaultdict(lambda: [0] * most)
-    found = []
-    for cell in cells:
+    found = [0] * len(cells)
+    # Small cells first, so that they lie inside of the large ones.
+    for index in sorted(range(len(cells)), key=lambda i: len(cells[i])):
+        cell = cells[index]
         counts = [sum(used[node][level] for node in cell) for level in range(most)]
-        level = counts.index(min(counts))
+        found[index] = counts.index(min(counts))
         for node in cell:
-            used[node][level] += 1
-        found.append(level)
+            used[node][found[index]] += 1
     return found

@@ -1,0 +1,141 @@
+"""The guide tells the truth: its code runs, and below it stands what it prints or raises."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import sys
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+TUTORIALS = ROOT / "tutorials"
+GUIDE = [TUTORIALS / "index.md", *sorted((TUTORIALS / "guide").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
+FENCE = re.compile(
+    r"^(?:<!-- without (?P<missing>\w+) -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Step(NamedTuple):
+    """A block of code, and what the page says that it prints or raises."""
+
+    line: int
+    code: str
+    missing: str | None
+    expected: str | None
+
+
+def steps_of(text: str) -> list[Step]:
+    """Pair each block of code with the block of text that follows it, if one does."""
+    fences = list(FENCE.finditer(text))
+    steps = []
+    for fence, after in zip_longest(fences, fences[1:]):
+        if fence["kind"] == "python":
+            line = text.count("\n", 0, fence.start("body"))
+            shown = after["body"] if after and after["kind"] == "text" else None
+            steps.append(Step(line, fence["body"], fence["missing"], shown))
+    return steps
+
+
+def run(step: Step, page: Path, names: dict) -> str:
+    """Return what the code prints, and the error or warning that it ends with."""
+    printed = io.StringIO()
+    # As many lines above it as in the page, so that a traceback names the right one.
+    code = compile("\n" * step.line + step.code, str(page), "exec")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        if step.missing is not None:
+            parts = [name for name in sys.modules if name.startswith(f"{step.missing}.")]
+            for name in (step.missing, *parts):
+                patch.setitem(sys.modules, name, None)
+        try:
+            exec(code, names)
+        except (Exception, SystemExit) as error:  # pytest makes warnings errors
+            if step.expected is None:
+                raise
+            kind = "" if isinstance(error, SystemExit) else f"{type(error).__name__}: "
+            printed.write(f"{kind}{error}")
+    return printed.getvalue()
+
+
+def matches(expected: str, found: str) -> bool:
+    """Compare words; ``...`` stands for any."""
+    pattern = re.escape(" ".join(expected.split())).replace(re.escape("..."), ".*")
+    return re.fullmatch(pattern, " ".join(found.split())) is not None
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_code_of_the_guide_does_what_it_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "guide"}
+    with torch.random.fork_rng(devices=[]):
+        for step in steps_of(page.read_text()):
+            found = run(step, page, names)
+            if step.expected is not None:
+                where = f"{page.name}, line {step.line + 1}"
+                assert matches(step.expected, found), (
+                    f"{where} shows\n{step.expected}\nnot\n{found}"
+                )
+
+
+def test_what_is_shown_can_be_wrong():
+    step = steps_of("```python\nprint(1)\nraise ValueError('no')\n```\n\n```text\n2\n```\n")[0]
+    found = run(step, Path("page.md"), {})
+    assert found == "1\nValueError: no"
+    assert not matches("2", found)
+    assert matches("1 ...: no\n", found)
+
+
+def test_every_problem_of_the_faq_shows_its_message():
+    for problem in (TUTORIALS / "guide" / "faq.md").read_text().split("\n## ")[1:]:
+        title = problem.splitlines()[0]
+        assert any(step.expected for step in steps_of("\n" + problem)), title
+
+
+def commands(start: str) -> list[str]:
+    """Commands in the guide and in the README, in blocks and between backquotes."""
+    text = "\n".join([README, *(page.read_text() for page in GUIDE)])
+    found = re.findall(rf"^{start}.*$|(?<=`){start}[^`\n]*", text, re.MULTILINE)
+    return sorted({line.split(" && ")[0] for line in found})
+
+
+@pytest.mark.parametrize("command", commands("python benchmarks/"))
+def test_benchmarks_that_are_named_have_these_options(command):
+    _, script, *words = shlex.split(command)
+    source = (ROOT / script).read_text()
+    assert all(f'"{word}"' in source for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize("command", commands("topox-difflift train"))
+def test_training_commands_of_the_guide_are_possible(command):
+    typer = pytest.importorskip("typer")
+    from topox_difflift.commands import app
+    from topox_difflift.config import TrainingConfig
+
+    train = typer.main.get_command(app).commands["train"]
+    words = [word for word in shlex.split(command)[2:] if word != "--help"]
+    chosen = train.make_context("train", words).params
+    del chosen["out"], chosen["resume"]
+    TrainingConfig(**chosen)
+
+
+def test_reference_covers_every_public_module():
+    pages = "".join(page.read_text() for page in (TUTORIALS / "api").glob("*.rst"))
+    listed = set(re.findall(r"public-names:: topox_difflift\.(\S+)", pages))
+    assert {
+        "lift", "complex", "summary", "domains", "estimators", "encoders", "liftings", "nn",
+        "products", "schedules", "datasets", "plotting", "testing", "integrations.toponetx",
+        "integrations.topobench",
+    } <= listed  # fmt: skip
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((tutorials/[^)#]+)", README))))
+def test_links_of_the_readme_lead_somewhere(link):
+    assert (ROOT / link).exists()

@@ -1,0 +1,15 @@
+"""Graph datasets: two synthetic ones made here, and those of PyG by name."""
+
+from topox_difflift.datasets.named import load_dataset
+from topox_difflift.datasets.splits import stratified_fold, stratified_split
+from topox_difflift.datasets.synthetic import ATOMS, BONDS, molecules, planted_groups
+
+__all__ = [
+    "ATOMS",
+    "BONDS",
+    "load_dataset",
+    "molecules",
+    "planted_groups",
+    "stratified_fold",
+    "stratified_split",
+]
