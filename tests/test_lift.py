@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from dataclasses import replace
 
 import networkx as nx
 import pytest
@@ -762,6 +763,38 @@ class AcrossGraphs(OneHop):
 def test_broken_third_party_domain_is_caught(domain):
     with pytest.raises(AssertionError):
         check_domain(domain)
+
+
+class Rationed(OneHop):
+    """Proposes no more than four cells in a batch."""
+
+    def propose(self, skeleton, rank, nearest):
+        cells = super().propose(skeleton, rank, nearest)
+        return cells.select(torch.arange(min(len(cells), 4)))
+
+
+class Halved(OneHop):
+    """Has members that count for half."""
+
+    def propose(self, skeleton, rank, nearest):
+        cells = super().propose(skeleton, rank, nearest)
+        return replace(cells, weight=cells.weight / 2)
+
+
+@pytest.mark.parametrize(
+    ("domain", "message", "note"),
+    [
+        (Rationed(), "cells per rank", "lifted differently among batch mates"),
+        (Halved(), "an entry other than 1", "on the graph 'path' of the zoo"),
+    ],
+)
+def test_a_broken_law_says_which_and_where(domain, message, note):
+    with pytest.raises(AssertionError, match=message) as caught:
+        check_domain(domain)
+    notes = "; ".join(caught.value.__notes__)
+    assert note in notes
+    assert repr(domain) in notes
+    assert "CommonDraws" in notes
 
 
 class Coin(Estimator):

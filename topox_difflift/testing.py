@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from topox_difflift.estimators import Acceptance, Estimator
 from topox_difflift.lift import DiffLift
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.domains import Domain
@@ -36,6 +37,16 @@ __all__ = [
     "loss_of",
     "zoo",
 ]
+
+
+@contextmanager
+def _context(note: str) -> Iterator[None]:
+    """Add to whatever goes wrong inside where it did."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
 
 
 def zoo(dtype: torch.dtype = torch.float32) -> dict[str, Data]:
@@ -231,14 +242,15 @@ def check_boundary(lifted: LiftedComplex) -> None:
     for r in range(1, accepted.max_rank + 1):
         matrix = accepted.incidence(r).detach().to_dense()
         cells, below = accepted.cells(r), accepted.cells(r - 1)
-        assert matrix.shape == (len(below), len(cells))
+        shape = (len(below), len(cells))
+        assert matrix.shape == shape, f"incidence_{r} is {tuple(matrix.shape)}, not {shape}"
         for j, cell in enumerate(cells):
             found = set(matrix[:, j].nonzero().flatten().tolist())
             expected = _faces(cell, below, accepted.domain)
             assert found == expected, f"rank {r}, cell {cell}: column {found}, faces {expected}"
         if accepted.domain in ("simplicial", "cell"):
             signed = accepted.incidence(r, signed=True).detach().to_dense()
-            assert torch.equal(signed.abs(), matrix)
+            assert torch.equal(signed.abs(), matrix), f"signed incidence_{r} has other entries"
             if r > 1:
                 lower = accepted.incidence(r - 1, signed=True).detach().to_dense()
                 assert not (lower @ signed).any(), f"B_{r - 1} B_{r} is not zero"
@@ -260,9 +272,10 @@ def check_columns(lifted: LiftedComplex) -> None:
     """
     for r in range(1, lifted.max_rank + 1):
         mask, prob = lifted[f"mask_{r}"], lifted[f"prob_{r}"]
-        assert len(mask) == len(prob) == len(lifted.cells(r)) == lifted.num_cells[r]
-        assert set(mask.unique().tolist()) <= {0.0, 1.0}
-        assert bool(((prob >= 0) & (prob <= 1)).all())
+        lengths = {len(mask), len(prob), len(lifted.cells(r)), lifted.num_cells[r]}
+        assert len(lengths) == 1, f"masks, probabilities and cells of rank {r} differ in number"
+        assert set(mask.unique().tolist()) <= {0.0, 1.0}, f"mask_{r} is not exactly 0 or 1"
+        assert bool(((prob >= 0) & (prob <= 1)).all()), f"prob_{r} is outside [0, 1]"
         matrix = lifted.incidence(r).detach()
         rejected = mask[matrix.indices()[1]] == 0
         assert not matrix.values()[rejected].any(), "a rejected cell has a non-zero entry"
@@ -285,14 +298,16 @@ def assert_same(first: LiftedComplex, second: LiftedComplex) -> None:
     AssertionError
         If they differ in cells, boundaries, gates, or features.
     """
-    assert first.num_cells == second.num_cells
+    numbers = first.num_cells, second.num_cells
+    assert numbers[0] == numbers[1], "cells per rank: {} and {}".format(*numbers)
     for r in range(1, first.max_rank + 1):
-        assert first.cells(r) == second.cells(r)
+        assert first.cells(r) == second.cells(r), f"the {r}-cells differ"
         for key in (f"mask_{r}", f"prob_{r}", f"x_{r}"):
-            torch.testing.assert_close(first[key], second[key], rtol=1e-4, atol=1e-4)
-        assert torch.equal(
-            first.incidence(r).detach().to_dense(), second.incidence(r).detach().to_dense()
-        )
+            torch.testing.assert_close(
+                first[key], second[key], rtol=1e-4, atol=1e-4, msg=f"{key} differs"
+            )
+        matrices = [each.incidence(r).detach().to_dense() for each in (first, second)]
+        assert torch.equal(*matrices), f"incidence_{r} differs"
 
 
 def check_batch(lift: DiffLift, graphs: list[Data]) -> None:
@@ -313,7 +328,8 @@ def check_batch(lift: DiffLift, graphs: list[Data]) -> None:
     """
     together = lift(Batch.from_data_list(graphs)).accepted()
     for alone, part in zip(graphs, together.unbatch(), strict=True):
-        assert_same(lift(alone).accepted(), part)
+        with _context("a graph is lifted differently among batch mates"):
+            assert_same(lift(alone).accepted(), part)
 
 
 def check_equivariance(lift: DiffLift, data: Data, seed: int = 0) -> None:
@@ -346,10 +362,12 @@ def check_equivariance(lift: DiffLift, data: Data, seed: int = 0) -> None:
         if before.domain == "cell" and r == 2:
             # Other cycles have other draws; the whole space is what cannot change.
             whole = isinstance(lift.estimator, AcceptAll)
-            assert not whole or before.num_cells[2] == after.num_cells[2]
+            same = before.num_cells[2] == after.num_cells[2]
+            assert not whole or same, "renaming the nodes changes the number of cycles"
             continue
         expected = sorted(sorted(names[v] for v in cell) for cell in before.cells(r))
-        assert expected == sorted(sorted(cell) for cell in after.cells(r))
+        found = sorted(sorted(cell) for cell in after.cells(r))
+        assert expected == found, f"renaming the nodes changes the {r}-cells"
 
 
 def check_gradient(lift: DiffLift, data: Data) -> None:
@@ -413,11 +431,11 @@ def check_untouched(lift: Callable[[Data], LiftedComplex], data: Data) -> None:
     """
     before = copy.deepcopy(data)
     lifted = lift(data)
-    assert list(data.keys()) == list(before.keys())
+    assert list(data.keys()) == list(before.keys()), "the input has other keys than before"
     for key, value in before.items():
         if isinstance(value, Tensor):
-            assert torch.equal(data[key], value)
-            assert torch.equal(lifted[key], value)
+            assert torch.equal(data[key], value), f"'{key}' of the input was changed"
+            assert torch.equal(lifted[key], value), f"'{key}' of the input is not in the result"
 
 
 def check_domain(domain: str | Domain, *, max_rank: int | None = None) -> None:
@@ -443,17 +461,19 @@ def check_domain(domain: str | Domain, *, max_rank: int | None = None) -> None:
                 lift = DiffLift(
                     domain, max_rank=max_rank, estimator=estimator, rejected=rejected, in_channels=3
                 ).double()
-                _check_on_zoo(lift)
+                with _context(f"{lift.domain!r}, {lift.estimator}, rejected={rejected!r}"):
+                    _check_on_zoo(lift)
 
 
 def _check_on_zoo(lift: DiffLift) -> None:
     graphs = zoo(torch.float64)
     singles = [data for data in graphs.values() if not isinstance(data, Batch)]
-    for data in graphs.values():
-        lifted = lift(data)
-        check_boundary(lifted)
-        check_columns(lifted)
-        check_untouched(lift, data)
+    for name, data in graphs.items():
+        with _context(f"on the graph {name!r} of the zoo"):
+            lifted = lift(data)
+            check_boundary(lifted)
+            check_columns(lifted)
+            check_untouched(lift, data)
     check_batch(lift, singles)
     check_equivariance(lift, graphs["disconnected"])
     if not isinstance(lift.estimator, RejectAll):
@@ -495,20 +515,23 @@ def check_estimator(estimator: Estimator) -> None:
             before = torch.get_rng_state()
             prob, mask = estimator(logits, torch.Generator().manual_seed(0))
             assert torch.equal(before, torch.get_rng_state()), "the global seed was touched"
-            assert mask.dtype == prob.dtype == dtype
-            assert set(mask.tolist()) <= {0.0, 1.0}
+            assert mask.dtype == prob.dtype == dtype, f"{mask.dtype} and {prob.dtype} of {dtype}"
+            assert set(mask.tolist()) <= {0.0, 1.0}, "gates are not exactly 0 or 1"
             _, again = estimator(logits, torch.Generator().manual_seed(0))
             assert torch.equal(mask, again), "the same generator gave other draws"
             _check_signal(estimator, logits, mask)
         _, other = estimator(logits, torch.Generator().manual_seed(1))
         assert torch.equal(mask, other), "eval() is random"
         _, nothing = estimator(logits[:0])
-        assert nothing.shape == (0,)
+        assert nothing.shape == (0,), "no candidate has a gate"
         group = torch.arange(len(logits)) // 14
         prob, mask = estimator(logits, group=group)
         for each in group.unique():
-            alone = estimator(logits[group == each])
-            torch.testing.assert_close(alone, (prob[group == each], mask[group == each]))
+            alone, among = (
+                estimator(logits[group == each]),
+                (prob[group == each], mask[group == each]),
+            )
+            torch.testing.assert_close(alone, among, msg="one group changes what another gets")
 
 
 def _check_signal(estimator: Estimator, logits: Tensor, mask: Tensor) -> None:
@@ -523,5 +546,5 @@ def _check_signal(estimator: Estimator, logits: Tensor, mask: Tensor) -> None:
         # Weighed, as probabilities that share a total have no gradient of their sum.
         weight = torch.linspace(-1, 2, len(signal), dtype=signal.dtype)
         (grad,) = torch.autograd.grad((signal * weight).sum(), logits)
-        assert bool(torch.isfinite(grad).all())
-        assert bool(grad.any())
+        assert bool(torch.isfinite(grad).all()), "a NaN or infinite gradient"
+        assert bool(grad.any()), "the gradient is zero"
