@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import re
@@ -11,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+import nbformat
 import pytest
 import torch
 
@@ -139,3 +141,21 @@ def test_reference_covers_every_public_module():
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((tutorials/[^)#]+)", README))))
 def test_links_of_the_readme_lead_somewhere(link):
     assert (ROOT / link).exists()
+
+
+def test_picture_of_the_readme_is_the_one_of_its_tutorial():
+    notebook = nbformat.read(TUTORIALS / "01_lift_a_graph.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    picture = base64.b64encode((TUTORIALS / "learned.png").read_bytes()).decode()
+    assert picture in ["".join(p.split()) for p in pictures]
+
+
+@pytest.mark.parametrize("path", sorted(TUTORIALS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_stored_with_clean_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr)/", str(outputs))

@@ -410,7 +410,9 @@ def _is_without_effect(name: str, lifted: LiftedComplex) -> bool:
     if part != "scorers":
         return False
     prob = lifted[f"prob_{rank}"]
-    return name.endswith("rho.lins.1.bias") or not bool(((prob > 0) & (prob < 1)).any())
+    # A learned cell that is certain has the number below 1, see `DiffLift`.
+    undecided = (prob > 0) & (prob < 1 - torch.finfo(prob.dtype).eps)
+    return name.endswith("rho.lins.1.bias") or not bool(undecided.any())
 
 
 def check_untouched(lift: Callable[[Data], LiftedComplex], data: Data) -> None:
