@@ -315,7 +315,8 @@ def test_nodes_keep_their_names() -> None:
     named = CellComplex()
     named.add_cell(["Ann", "Bob", "Cem"], rank=2)
     for complex_ in (named, LiftedComplex.from_toponetx(named)):
-        assert [text.get_text() for text in draw(complex_, labels=True).texts] == ["Ann", "Bob", "Cem"]
+        texts = [text.get_text() for text in draw(complex_, labels=True).texts]
+        assert texts == ["Ann", "Bob", "Cem"]
 
 
 def test_text_can_be_read_on_every_colour() -> None:
