@@ -16,7 +16,7 @@ from topox_difflift.domains import Cell, Combinatorial, Hypergraph, Simplicial
 from topox_difflift.domains.base import learned_pairs
 from topox_difflift.graph import check_graph
 from topox_difflift.proximity import NeighborhoodSize, search
-from topox_difflift.testing import AcceptAll
+from topox_difflift.testing import AcceptAll, RejectAll, check_domain
 
 SEEDS = st.integers(0, 10_000)
 FEW = settings(max_examples=12, deadline=None)
@@ -356,6 +356,23 @@ def test_longer_cycles_are_no_candidates(cycles, seed):
     assert bound.cells(2) == [cycle for cycle in free.cells(2) if len(cycle) <= 4]
 
 
+@pytest.mark.parametrize("cycles", ["shortest", "fundamental", "minimum", "induced"])
+@FEW
+@given(seed=SEEDS)
+def test_rings_of_the_graph_are_candidates_beside_the_others(cycles, seed):
+    data = random_batch(seed, 0.4)
+    free, both = (lift(Cell(cycles, rings=rings), data, seed) for rings in (False, True))
+    assert both.cells(1) == free.cells(1)
+    # Where every pair is rejected, the cycles are those of the graph.
+    own = lift(Cell(cycles), data, seed, estimator=RejectAll()).cells(2)
+    assert sorted(both.cells(2)) == sorted({*free.cells(2), *own})
+
+
+@pytest.mark.laws
+def test_a_cell_complex_with_the_rings_obeys_the_laws():
+    check_domain(Cell(rings=True))
+
+
 @FEW
 @given(seed=SEEDS)
 def test_projected_features(seed):
@@ -375,8 +392,8 @@ def test_projected_features(seed):
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
-        (Cell(), "Cell(cycles='shortest', max_cycle_length=None)"),
-        (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6)"),
+        (Cell(), "Cell(cycles='shortest', max_cycle_length=None, rings=False)"),
+        (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6, rings=False)"),
         (Simplicial("cycle_basis"), "Simplicial(simplices='cycle_basis')"),
         (Hypergraph(), "Hypergraph()"),
         (Combinatorial(), "Combinatorial()"),

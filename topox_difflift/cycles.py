@@ -30,7 +30,7 @@ from topox_difflift._cycles_minimum import minimum_rows
 from topox_difflift._cycles_search import Adjacency, shortest_paths
 from topox_difflift.cliques import check_edges, edge_ids
 from topox_difflift.compiled import numba_installed
-from topox_difflift.ragged import owners, starts, take
+from topox_difflift.ragged import buckets, concatenate, owners, positions, starts, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ __all__ = [
     "induced_cycles",
     "minimum_cycle_basis",
     "shortest_cycle_basis",
+    "unite",
 ]
 
 Engine = Literal["auto", "numba", "scipy", "torch"]
@@ -281,6 +282,39 @@ def induced_cycles(
             pending.append(growing)
     vertices, sizes = _ragged(found)
     return _sort_by_root(vertices, sizes)
+
+
+def unite(first: Cycles, second: Cycles) -> Cycles:
+    """
+    Cycles of two lists, each once.
+
+    Parameters
+    ----------
+    first, second : tuple of torch.Tensor
+        Pairs (vertices, sizes), as the functions of this module return them.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices of each cycle in cyclic order, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Length of each cycle. The cycles are sorted by their smallest vertex and length; of
+        equal ones in that sense, those of `first` come first.
+    """
+    vertices, sizes = concatenate(first, second)
+    here = positions(sizes)
+    fresh = torch.zeros_like(sizes, dtype=torch.bool)
+    for rows, largest in buckets(sizes):
+        entries = take(sizes, rows)
+        padded = vertices.new_full((len(rows), largest), -1)
+        padded[owners(sizes[rows]), here[entries]] = vertices[entries]
+        _, same = torch.unique(padded, dim=0, return_inverse=True)
+        leader = same.new_full((int(same.max()) + 1,), len(rows))
+        number = torch.arange(len(rows), device=same.device)
+        leader.scatter_reduce_(0, same, number, "amin")
+        fresh[rows[leader]] = True
+    index = fresh.nonzero().squeeze(1)
+    return _sort_by_root(vertices[take(sizes, index)], sizes[index])
 
 
 def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:

@@ -9,10 +9,12 @@ import torch
 from topox_difflift import cycles as kernels
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.checks import check_at_least, check_flag, check_one_of
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, edge_boundary, learned_pairs
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from topox_difflift.proximity import Nearest
 
 __all__ = ["CYCLES", "Cell"]
@@ -32,11 +34,15 @@ class Cell(Domain):
         cycle up to `max_cycle_length`.
     max_cycle_length : int, optional
         Longer cycles are no candidates. Needed by "induced" (default there: 6).
+    rings : bool, default=False
+        Whether the cycles of the graph itself are candidates as well. Shortest cycles of
+        graph and learned edges together close over the learned edges, so that otherwise
+        hardly any cycle of the graph is a candidate.
 
     Raises
     ------
-    ValueError
-        If `cycles` is unknown or `max_cycle_length` is below 3.
+    TypeError, ValueError
+        If `cycles` is unknown, `max_cycle_length` is below 3, or `rings` is no bool.
 
     References
     ----------
@@ -47,13 +53,19 @@ class Cell(Domain):
     highest_rank: ClassVar[int] = 2
     default_rank: ClassVar[int] = 2
 
-    def __init__(self, cycles: str = "shortest", max_cycle_length: int | None = None) -> None:
+    def __init__(
+        self,
+        cycles: str = "shortest",
+        max_cycle_length: int | None = None,
+        rings: bool = False,
+    ) -> None:
         check_one_of("cycles", cycles, CYCLES)
+        check_flag("rings", rings)
         if max_cycle_length is not None:
             check_at_least("max_cycle_length", max_cycle_length, 3, "the length of a triangle")
         if cycles == "induced" and max_cycle_length is None:
             max_cycle_length = 6
-        self.cycles, self.max_cycle_length = cycles, max_cycle_length
+        self.cycles, self.max_cycle_length, self.rings = cycles, max_cycle_length, rings
 
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
         """
@@ -76,18 +88,22 @@ class Cell(Domain):
         if rank == 1:
             assert nearest is not None
             return learned_pairs(skeleton.graph, nearest)
-        edges, n = skeleton.accepted_edges(), skeleton.num_nodes
+        found = self._search(skeleton.accepted_edges(), skeleton.num_nodes)
+        if self.rings:
+            given = self._search(skeleton.graph.edges, skeleton.num_nodes)
+            found = kernels.unite(given, found)
+        return CandidateCells.exact(*found, skeleton.graph.batch, like=skeleton.graph.x)
+
+    def _search(self, edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
         if self.cycles == "induced":
             assert self.max_cycle_length is not None
-            found = kernels.induced_cycles(edges, n, self.max_cycle_length)
-        else:
-            basis = {
-                "shortest": kernels.shortest_cycle_basis,
-                "fundamental": kernels.fundamental_cycles,
-                "minimum": kernels.minimum_cycle_basis,
-            }[self.cycles]
-            found = basis(edges, n, max_length=self.max_cycle_length)
-        return CandidateCells.exact(*found, skeleton.graph.batch, like=skeleton.graph.x)
+            return kernels.induced_cycles(edges, num_nodes, self.max_cycle_length)
+        basis = {
+            "shortest": kernels.shortest_cycle_basis,
+            "fundamental": kernels.fundamental_cycles,
+            "minimum": kernels.minimum_cycle_basis,
+        }[self.cycles]
+        return basis(edges, num_nodes, max_length=self.max_cycle_length)
 
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
         """
