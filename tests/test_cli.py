@@ -45,6 +45,7 @@ ARMS = [
     ("khop", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
     ("knn", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
     ("kernel", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
+    ("oracle", "simplicial", "cwn", tnx.SimplicialComplex),
     ("none", "cell", "cwn", tnx.CellComplex),
     ("none", "hypergraph", "unigcn", tnx.ColoredHyperGraph),
 ]
@@ -53,10 +54,12 @@ ARMS = [
 @pytest.fixture(autouse=True)
 def few_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(num_graphs: int = 40, seed: int = 0) -> list[Data]:
-        return few(num_graphs, seed)
+        graphs = datasets.molecules(num_graphs, seed)
+        for graph in graphs:  # for the oracle
+            graph.planted_index, graph.planted_size = torch.arange(6), torch.tensor([3, 3])
+        return graphs
 
-    few = datasets.molecules
-    monkeypatch.setattr("topox_difflift.datasets.named.molecules", make)
+    monkeypatch.setitem(datasets.SYNTHETIC, "molecules", make)
 
 
 def call(*arguments: object) -> Any:

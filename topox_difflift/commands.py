@@ -56,7 +56,11 @@ def _names(names: Any) -> str:
 def train(  # numpydoc ignore=PR01
     context: typer.Context,
     dataset: Annotated[
-        str, typer.Option(help="molecules, planted_groups, or a TUDataset such as MUTAG.")
+        str,
+        typer.Option(
+            help="molecules, planted_hyperedges, planted_cycles, "
+            "planted_triangles, planted_groups, or a TUDataset such as MUTAG."
+        ),
     ] = "molecules",
     root: Annotated[
         str | None,
@@ -78,7 +82,7 @@ def train(  # numpydoc ignore=PR01
         str,
         typer.Option(
             help=f"{_names(LIFTINGS)}. accept_all and random propose as difflift does; "
-            "those after them are static."
+            "those after them are static; oracle takes planted cells."
         ),
     ] = "difflift",
     encoder: Annotated[

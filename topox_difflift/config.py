@@ -36,7 +36,8 @@ class TrainingConfig:
     Attributes
     ----------
     dataset : str
-        "molecules", "planted_groups" or the name of a TUDataset.
+        Name of a dataset for graph classification, as `topox_difflift.datasets.load_dataset`
+        takes it.
     root : str, optional
         Folder of the TUDataset; by default the one that the environment variable
         ``TOPOX_DIFFLIFT_DATA`` names, else "data".
@@ -46,8 +47,8 @@ class TrainingConfig:
         Topological network; by default the one for the domain.
     lifting : str
         Name in `topox_difflift.liftings.LIFTINGS`: the learned lifting ("difflift"), the same
-        with another acceptance ("accept_all", "random") or a static one. All have the same
-        encoder.
+        with another acceptance ("accept_all", "random"), a static one, or the planted cells
+        ("oracle"). All have the same encoder.
     encoder : {"gin", "gps"}
         Node embedding.
     estimator : str, optional
@@ -223,7 +224,7 @@ class TrainingConfig:
 
 
 def _smallest_graph(in_channels: int, edge_channels: int) -> Data:
-    """Make a triangle, which has a candidate of every rank that parameters could wait for."""
+    """Make a triangle, planted too, with a cell of each rank that parameters could wait for."""
     edge_index = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
     edge_attr = torch.zeros(6, edge_channels) if edge_channels else None
     return Data(
@@ -231,4 +232,6 @@ def _smallest_graph(in_channels: int, edge_channels: int) -> Data:
         edge_index=edge_index,
         edge_attr=edge_attr,
         batch=torch.zeros(3, dtype=torch.long),
+        planted_index=torch.arange(3),
+        planted_size=torch.tensor([3]),
     )

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "buckets", "by_group", "concatenate", "octaves", "owners", "positions", "put", "starts", "take",
+    "buckets", "by_group", "concatenate", "octaves", "owners", "positions", "put", "starts",
+    "successors", "take",
 ]  # fmt: skip
 
 
@@ -167,6 +168,26 @@ def put(index: Tensor, values: Tensor) -> Tensor:
         Value j at position ``index[j]``.
     """
     return values.index_select(0, torch.argsort(index))
+
+
+def successors(sizes: Tensor) -> Tensor:
+    """
+    Position of the next entry of each row, from the last one back to the first.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor, shape = (n,), int64
+        Number of entries of each row, at least 1.
+
+    Returns
+    -------
+    torch.Tensor, shape = (sum(sizes),), int64
+        Positions in the flat tensor.
+    """
+    first = starts(sizes)
+    after = torch.arange(int(sizes.sum()), device=sizes.device) + 1
+    after[first + sizes - 1] = first
+    return after
 
 
 def take(sizes: Tensor, index: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from topox_difflift.cells import Rank
-from topox_difflift.ragged import owners, starts
+from topox_difflift.ragged import owners, starts, take
 
 __all__ = ["graph_ranges", "restrict", "split_attributes", "split_by_graph"]
 
@@ -126,7 +126,8 @@ def split_attributes(
     ----------
     attributes : dict
         Values by name. Whether one belongs to nodes, edges or graphs is told by its
-        length; names that start with "edge" are taken for edges first.
+        length; names that start with "edge" are taken for edges first. A pair
+        ``<name>_index``, ``<name>_size`` is a ragged list of cells.
     batch_0 : torch.Tensor, shape = (n_0,), int64
         Graph of each node, ascending.
     n_graphs : int
@@ -144,8 +145,16 @@ def split_attributes(
     edges = [order[start:end] for start, end in graph_ranges(graph_of_edge[order], n_graphs)]
     sizes = {"node": batch_0.numel(), "graph": n_graphs, "edge": edge_index.size(1)}
     out: list[dict[str, Any]] = [{} for _ in nodes]
+    done = {"batch", "ptr"}
+    for key, index in attributes.items():
+        size_key = key.removesuffix("_index") + "_size"
+        size = attributes.get(size_key)
+        if key.endswith("_index") and size is not None and _is_ragged(index, size):
+            for part, cells in zip(out, _split_cells(index, size, batch_0, nodes), strict=True):
+                part[key], part[size_key] = cells
+            done |= {key, size_key}
     for key, value in attributes.items():
-        if key in ("batch", "ptr"):
+        if key in done:
             continue
         level = None if n_graphs == 1 else _level(key, value, sizes)
         for graph, (start, end) in enumerate(nodes):
@@ -157,6 +166,26 @@ def split_attributes(
                 where = {"node": (start, end), "graph": (graph, graph + 1)}.get(level)
                 out[graph][key] = _take(value, where or edges[graph])
     return out
+
+
+def _is_ragged(index: Any, size: Any) -> bool:
+    """Tell whether two attributes are the nodes of cells, cell after cell, and their numbers."""
+    for values in (index, size):
+        if not isinstance(values, Tensor) or values.dim() != 1 or values.dtype != torch.long:
+            return False
+    return bool((size > 0).all()) and int(size.sum()) == len(index)
+
+
+def _split_cells(
+    index: Tensor, size: Tensor, batch_0: Tensor, nodes: list[tuple[int, int]]
+) -> list[tuple[Tensor, Tensor]]:
+    """Give each graph its cells, which are those of its first node, numbered from 0."""
+    graph = batch_0[index[starts(size)]]
+    parts = []
+    for g, (start, _) in enumerate(nodes):
+        own = (graph == g).nonzero().squeeze(1)
+        parts.append((index[take(size, own)] - start, size[own]))
+    return parts
 
 
 def _level(key: str, value: Any, sizes: dict[str, int]) -> str | None:

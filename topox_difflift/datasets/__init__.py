@@ -1,14 +1,18 @@
-"""Graph datasets: two synthetic ones made here, and those of PyG by name."""
+"""Graph datasets: synthetic ones made here, and those of PyG by name."""
 
-from topox_difflift.datasets.named import load_dataset
+from topox_difflift.datasets.named import SYNTHETIC, load_dataset
+from topox_difflift.datasets.planted import PLANTED, planted_cells
 from topox_difflift.datasets.splits import stratified_fold, stratified_split
 from topox_difflift.datasets.synthetic import ATOMS, BONDS, molecules, planted_groups
 
 __all__ = [
     "ATOMS",
     "BONDS",
+    "PLANTED",
+    "SYNTHETIC",
     "load_dataset",
     "molecules",
+    "planted_cells",
     "planted_groups",
     "stratified_fold",
     "stratified_split",

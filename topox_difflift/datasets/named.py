@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,15 @@ from torch_geometric.datasets import (
 )
 from torch_geometric.transforms import Constant
 
+from topox_difflift.datasets.planted import PLANTED, planted_cells
 from topox_difflift.datasets.synthetic import molecules, planted_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch_geometric.data import Data, InMemoryDataset
 
-__all__ = ["load_dataset"]
+__all__ = ["SYNTHETIC", "load_dataset"]
 
 #: For node classification: PyG's classes, and one of the raw files that each looks for.
 _NODE_LEVEL = {
@@ -44,6 +48,12 @@ _NAMES = {
     ),
 }
 _GRAPH_LEVEL = "{name}/raw/{name}_A.txt"
+#: Datasets that are made from a seed; add a function to register one.
+SYNTHETIC: dict[str, Callable[..., list[Data]]] = {
+    "molecules": molecules,
+    "planted_groups": planted_groups,
+    **{f"planted_{kind}": partial(planted_cells, kind) for kind in PLANTED},
+}
 
 
 def load_dataset(name: str, root: str | Path | None = None, seed: int = 0) -> list[Data]:
@@ -53,7 +63,8 @@ def load_dataset(name: str, root: str | Path | None = None, seed: int = 0) -> li
     Parameters
     ----------
     name : str
-        "molecules", "planted_groups" or the name of a TUDataset such as "MUTAG", for graph
+        "molecules", "planted_hyperedges", "planted_cycles", "planted_triangles",
+        "planted_groups" or the name of a TUDataset such as "MUTAG", for graph
         classification. For node classification "Cora", "CiteSeer", "PubMed", "Cornell",
         "Texas", "Wisconsin", "Chameleon", "Squirrel", "Roman-empire", "Amazon-ratings",
         "Minesweeper", "Tolokers" or "Questions".
@@ -77,18 +88,16 @@ def load_dataset(name: str, root: str | Path | None = None, seed: int = 0) -> li
     ValueError
         If there is no such dataset, or it can neither be read nor downloaded.
     """
-    if name == "molecules":
-        return molecules(seed=seed)
-    if name == "planted_groups":
-        return planted_groups(seed=seed)
+    if name in SYNTHETIC:
+        return SYNTHETIC[name](seed=seed)
     folder = Path((os.environ.get("TOPOX_DIFFLIFT_DATA") or "data") if root is None else root)
     try:
         return _with_features(_of_pyg(name, folder))
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         # What PyG raises for a misspelt name, or without a connection.
         raise ValueError(
-            f"Expected 'dataset' to be 'molecules', 'planted_groups', one of {', '.join(_NAMES)}, "
-            f"or a TUDataset such as 'MUTAG', which lies in {str(folder)!r} or can be downloaded "
+            f"Expected 'dataset' to be one of {', '.join([*SYNTHETIC, *_NAMES])}, or"
+            f" a TUDataset such as 'MUTAG', which lies in {str(folder)!r} or can be downloaded "
             f"into it (got {name!r}: {error}); name the folder that holds it by "
             "TOPOX_DIFFLIFT_DATA, or take a dataset that is made here, such as 'molecules'"
         ) from error

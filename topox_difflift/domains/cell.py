@@ -127,10 +127,7 @@ class Cell(Domain):
             return edge_boundary(cells)
         column = ragged.owners(cells.sizes)
         here = cells.vertices
-        # The next vertex on the cycle: one further, and from the last back to the first.
-        after = torch.arange(len(here), device=here.device) + 1
-        after[ragged.starts(cells.sizes) + cells.sizes - 1] = ragged.starts(cells.sizes)
-        there = here[after]
+        there = here[ragged.successors(cells.sizes)]
         edge = kernels.edge_ids(
             torch.minimum(here, there),
             torch.maximum(here, there),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from topox_difflift.lift import DiffLift
-from topox_difflift.liftings.base import HypergraphLifting, StaticLifting
+from topox_difflift.liftings.base import HypergraphLifting, PresetLifting, StaticLifting
 from topox_difflift.liftings.controls import FixedRate, accept_all, random_acceptance
 from topox_difflift.liftings.graph import CliqueLifting, CycleLifting, NoLifting
 from topox_difflift.liftings.kernel import KernelLifting
 from topox_difflift.liftings.khop import KHopLifting, SimplicialKHopLifting, k_hop_pairs
 from topox_difflift.liftings.knn import KNNLifting
+from topox_difflift.liftings.oracle import OracleLifting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ __all__ = [
     "KNNLifting",
     "KernelLifting",
     "NoLifting",
+    "OracleLifting",
+    "PresetLifting",
     "SimplicialKHopLifting",
     "StaticLifting",
     "accept_all",
@@ -47,6 +50,7 @@ LIFTINGS: dict[str, Callable[..., torch.nn.Module]] = {
     "khop": KHopLifting,
     "knn": KNNLifting,
     "kernel": KernelLifting,
+    "oracle": OracleLifting,
 }
 
 

@@ -1,4 +1,4 @@
-"""What all static liftings share: every cell is there, with mask and probability 1."""
+"""What liftings without learning share: every cell is there, with mask and probability 1."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch_geometric.transforms import BaseTransform
 
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.checks import check_at_least
+from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.complex import LiftedComplex
-from topox_difflift.domains import Domain, Hypergraph, Skeleton
+from topox_difflift.domains import DOMAINS, Domain, Hypergraph, Skeleton
 from topox_difflift.estimators import Acceptance
 from topox_difflift.graph import Graph, as_data, check_graph
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import Data
 
-__all__ = ["HypergraphLifting", "StaticLifting", "attach_all", "check_rank"]
+__all__ = [
+    "HypergraphLifting", "PresetLifting", "StaticLifting", "attach_all", "check_rank",
+    "chosen_domain",
+]  # fmt: skip
 
 
-class StaticLifting(torch.nn.Module, BaseTransform, ABC):
+class PresetLifting(torch.nn.Module, BaseTransform, ABC):
     """
-    A lifting by a fixed rule: every cell is there, with mask and probability 1.
+    A lifting that learns nothing: every cell is there, with mask and probability 1.
 
     Only the features of the cells carry a gradient.
 
@@ -42,7 +45,7 @@ class StaticLifting(torch.nn.Module, BaseTransform, ABC):
     domain: Domain
 
     @abstractmethod
-    def build(self, graph: Graph) -> Skeleton:
+    def skeleton(self, graph: Graph, data: Data) -> Skeleton:
         """
         Build all ranks.
 
@@ -50,6 +53,8 @@ class StaticLifting(torch.nn.Module, BaseTransform, ABC):
         ----------
         graph : Graph
             Checked input.
+        data : torch_geometric.data.Data
+            The input, with everything else that it holds.
 
         Returns
         -------
@@ -78,10 +83,48 @@ class StaticLifting(torch.nn.Module, BaseTransform, ABC):
         """
         data = as_data(data)
         graph = check_graph(data)
-        skeleton = self.build(graph)
+        skeleton = self.skeleton(graph, data)
         return LiftedComplex.from_ranks(
             data, graph.x, graph.batch, skeleton.ranks, self.domain.topology
         )
+
+
+class StaticLifting(PresetLifting):
+    """A lifting by a fixed rule on nodes, features and edges."""
+
+    @abstractmethod
+    def build(self, graph: Graph) -> Skeleton:
+        """
+        Build all ranks.
+
+        Parameters
+        ----------
+        graph : Graph
+            Checked input.
+
+        Returns
+        -------
+        Skeleton
+            The graph with its ranks.
+        """
+
+    def skeleton(self, graph: Graph, data: Data) -> Skeleton:
+        """
+        Build all ranks from the graph alone.
+
+        Parameters
+        ----------
+        graph : Graph
+            Checked input.
+        data : torch_geometric.data.Data
+            Not used.
+
+        Returns
+        -------
+        Skeleton
+            The graph with its ranks.
+        """
+        return self.build(graph)
 
 
 class HypergraphLifting(StaticLifting):
@@ -161,6 +204,35 @@ def attach_all(domain: Domain, skeleton: Skeleton, cells: CandidateCells | None)
     ones = graph.x.new_ones(len(cells))
     everything = Acceptance(prob=ones, accepted=ones.bool())
     return domain.attach(skeleton, len(skeleton.ranks) + 1, cells, everything)
+
+
+def chosen_domain(domain: str | Domain, max_rank: int | None) -> tuple[Domain, int]:
+    """
+    Settle a domain and the highest rank to lift to.
+
+    Parameters
+    ----------
+    domain : str or Domain
+        Name or instance.
+    max_rank : int, optional
+        The rank; by default the domain's own.
+
+    Returns
+    -------
+    tuple of Domain and int
+        Both, checked.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the rank impossible.
+    """
+    if isinstance(domain, str):
+        check_one_of("domain", domain, tuple(DOMAINS), ", or an instance of Domain")
+        domain = DOMAINS[domain]()
+    max_rank = domain.default_rank if max_rank is None else max_rank
+    check_rank(max_rank, 1, domain)
+    return domain, max_rank
 
 
 def check_rank(max_rank: int, least: int, domain: Domain) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from topox_difflift.checks import check_one_of
-from topox_difflift.domains import DOMAINS, Cell, Domain, Simplicial, Skeleton
-from topox_difflift.liftings.base import StaticLifting, attach_all, check_rank
+from topox_difflift.domains import Cell, Domain, Simplicial, Skeleton
+from topox_difflift.liftings.base import StaticLifting, attach_all, check_rank, chosen_domain
 
 if TYPE_CHECKING:
     from topox_difflift.graph import Graph
@@ -35,12 +34,7 @@ class NoLifting(StaticLifting):
 
     def __init__(self, domain: str | Domain = "cell", max_rank: int | None = None) -> None:
         super().__init__()
-        if isinstance(domain, str):
-            check_one_of("domain", domain, tuple(DOMAINS), ", or an instance of Domain")
-            domain = DOMAINS[domain]()
-        self.domain = domain
-        self.max_rank = domain.default_rank if max_rank is None else max_rank
-        check_rank(self.max_rank, 1, domain)
+        self.domain, self.max_rank = chosen_domain(domain, max_rank)
 
     def build(self, graph: Graph) -> Skeleton:
         """

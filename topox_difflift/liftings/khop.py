@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from topox_difflift.graph import Graph
 
-__all__ = ["KHopLifting", "SimplicialKHopLifting", "k_hop_pairs"]
+__all__ = ["KHopLifting", "SimplicialKHopLifting", "k_hop_pairs", "subsets"]
 
 
 class KHopLifting(HypergraphLifting):
@@ -139,7 +139,7 @@ class SimplicialKHopLifting(StaticLifting):
             member, sizes = member[ragged.take(sizes, small)], sizes[small]
         skeleton = Skeleton(graph)
         for rank in range(1, self.max_rank + 1):
-            rows = _subsets(member, sizes, rank + 1)
+            rows = subsets(member, sizes, rank + 1)
             if rank == 1:
                 rows = rows[edge_ids(rows[:, 0], rows[:, 1], graph.edges, n) < 0]
             widths = torch.full_like(rows[:, 0], rank + 1)
@@ -189,8 +189,24 @@ def k_hop_pairs(edge_index: Tensor, num_nodes: int, k: int) -> Tensor:
     return torch.stack([node, member])
 
 
-def _subsets(members: Tensor, sizes: Tensor, order: int) -> Tensor:
-    """List the subsets of `order` members of ascending sets, each once, sorted."""
+def subsets(members: Tensor, sizes: Tensor, order: int) -> Tensor:
+    """
+    List the subsets of a given size of several sets.
+
+    Parameters
+    ----------
+    members : torch.Tensor, shape = (n_members,), int64
+        Sets, one after the other, each ascending.
+    sizes : torch.Tensor, shape = (n_sets,), int64
+        Number of members of each set.
+    order : int
+        Number of members of each subset.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_subsets, order), int64
+        The subsets, each once, in lexicographic order.
+    """
     end = sizes.cumsum(0).repeat_interleave(sizes)
     rows = torch.arange(len(members), device=members.device).unsqueeze(1)
     for _ in range(order - 1):
