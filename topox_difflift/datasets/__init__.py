@@ -1,6 +1,7 @@
-"""Graph datasets: two synthetic ones made here, and those of PyG by name."""
+"""Graph datasets: two synthetic ones made here, and those of PyG and OGB by name; splits."""
 
 from topox_difflift.datasets.named import load_dataset
+from topox_difflift.datasets.protocols import load_splits
 from topox_difflift.datasets.splits import stratified_fold, stratified_split
 from topox_difflift.datasets.synthetic import ATOMS, BONDS, molecules, planted_groups
 
@@ -8,6 +9,7 @@ __all__ = [
     "ATOMS",
     "BONDS",
     "load_dataset",
+    "load_splits",
     "molecules",
     "planted_groups",
     "stratified_fold",
