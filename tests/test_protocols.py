@@ -171,8 +171,9 @@ def test_splits_that_do_not_exist_are_refused(
 
 
 def test_masks_are_for_planetoid_only() -> None:
-    with pytest.raises(ValueError, match="'split'"):
-        load_dataset("Texas", split="geom-gcn")
+    for name in ("molecules", "MUTAG", "Texas"):
+        with pytest.raises(ValueError, match=f"no 'split' for dataset '{name}'"):
+            load_dataset(name, split="geom-gcn")
     with pytest.raises(ValueError, match="'split' to be one of public, full, geom-gcn"):
         load_dataset("Cora", split="random")
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from torch_geometric.data import Data
 
+    from topox_difflift.datasets.sources import Source
+
 __all__ = ["load_dataset"]
 
 
@@ -41,9 +43,9 @@ def load_dataset(
         "Roman-empire", "Amazon-ratings", "Minesweeper", "Tolokers" or "Questions".
     root : str or pathlib.Path, optional
         Folder that holds ``<name>/raw``, or ``<class>/<name>/raw`` with the name of PyG's
-        dataset class, and is then only read; where it holds neither, the dataset is
-        downloaded into it. By default the folder that the environment variable
-        ``TOPOX_DIFFLIFT_DATA`` names, else "data".
+        dataset class ("OGB" for "ogbg-molhiv"), and is then only read; where it holds
+        neither, the dataset is downloaded into it. By default the folder that the environment
+        variable ``TOPOX_DIFFLIFT_DATA`` names, else "data".
     seed : int, default=0
         Seed of a synthetic dataset.
     split : {"public", "full", "geom-gcn"}, optional
@@ -61,16 +63,18 @@ def load_dataset(
     Raises
     ------
     ValueError
-        If there is no such dataset, or it can neither be read nor downloaded.
+        If there is no such dataset, it has no such `split`, or it can neither be read nor
+        downloaded.
     """
+    source = source_of(name)
+    if split is not None:
+        _check_split(name, source, split)
     if name == "molecules":
         return molecules(seed=seed)
     if name == "planted_groups":
         return planted_groups(seed=seed)
-    source = source_of(name)
     read, file = source.read, source.raw.format(name=name, lower=name.lower().replace("-", "_"))
     if split is not None:
-        check_one_of("split", split, tuple(source.protocols) if source.home == "Planetoid" else ())
         read = functools.partial(read, split=split)
         file = file.replace("/raw", "/geom-gcn/raw") if split == "geom-gcn" else file
     folder = Path((os.environ.get("TOPOX_DIFFLIFT_DATA") or "data") if root is None else root)
@@ -87,6 +91,15 @@ def load_dataset(
             f"into it (got {name!r}: {error}); name the folder that holds it by "
             "TOPOX_DIFFLIFT_DATA, or take a dataset that is made here, such as 'molecules'"
         ) from error
+
+
+def _check_split(name: str, source: Source, split: str) -> None:
+    if source.home != "Planetoid":
+        raise ValueError(
+            f"Expected no 'split' for dataset {name!r}, which has no other masks than its own (got "
+            f"{split!r}); leave it out, and see load_splits for ways to split it"
+        )
+    check_one_of("split", split, tuple(source.protocols))
 
 
 def _processed_elsewhere(

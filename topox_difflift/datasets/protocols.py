@@ -119,11 +119,12 @@ def load_splits(
     "paper" is the protocol of the ∂lift paper [2]_: "stratified" without folds for MUTAG
     (150, 19 and 19 graphs), NCI1 and NCI109, "scaffold" for ogbg-molhiv, the public split of
     ZINC, "full" for Cora and CiteSeer, and the first split for Texas and Wisconsin. Its tables
-    are means of three seeds, without their spread. Sizes and kinds of the splits are those of
-    its released code; which three seeds were taken is not known, nor with which
-    hyperparameters each figure was reached, nor whether a seed changes the split. Here it
-    changes the split of MUTAG, NCI1 and NCI109. The code draws the same split by other random
-    numbers, and steps the learning rate of node runs on the test accuracy: neither is followed.
+    are means of three seeds, to be passed one by one, without their spread. Sizes and kinds
+    of the splits are those of its released code. Not known are which seeds were taken, with
+    which hyperparameters each figure was reached, and whether a seed changes the split; here it
+    changes that of MUTAG, NCI1 and NCI109. Not followed are the code's random numbers, its
+    division of node features by their sum, and its learning rate for nodes, which depends on the
+    test accuracy.
 
     References
     ----------
