@@ -42,8 +42,8 @@ def run(tnn: str, fold: int, options: argparse.Namespace) -> dict[str, object]:
         "tnn": tnn,
         "fold": fold,
         "epochs": options.epochs,
-        "test_accuracy": result.test_accuracy,
-        "val_accuracy": result.val_accuracy,
+        "test": result.test,
+        "val": result.val,
         "best_epoch": result.best_epoch,
         "majority": float(torch.bincount(test).max() / len(test)),
         "acceptance": [rank.acceptance_rate for rank in result.ranks],
@@ -79,7 +79,7 @@ def main() -> None:
     print(f"{'network':12}{'test accuracy':>18}{'majority':>12}{'folds':>8}{'s an epoch':>12}")
     for tnn in options.tnn:
         mine = [row for row in rows if row["tnn"] == tnn and row["epochs"] == options.epochs]
-        accuracies = [row["test_accuracy"] for row in mine]
+        accuracies = [row["test"] for row in mine]
         majority = statistics.mean(row["majority"] for row in mine)
         seconds = statistics.median(row["seconds_per_epoch"] for row in mine)
         spread = statistics.stdev(accuracies) if len(mine) > 1 else 0.0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Batch, Data
@@ -15,13 +18,14 @@ pytest.importorskip("lightning", reason='needs the extra "train"')
 pytest.importorskip("typer", reason='needs the extra "train"')
 
 import toponetx as tnx
+from raw_files import PARTS, write_minesweeper, write_molhiv, write_zinc
 from typer.testing import CliRunner
 
 from topox_difflift import datasets
 from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
 from topox_difflift.estimators import ESTIMATORS
-from topox_difflift.job import Job, Splits
+from topox_difflift.job import Job, Result, Splits
 from topox_difflift.liftings import LIFTINGS, KNNLifting
 from topox_difflift.training import TrainingModule
 
@@ -92,10 +96,11 @@ def test_run_leaves_everything_under_its_folder(
     pictures = {"lifted.png"} if static else {"lifted.png", "acceptance.png"}
     assert names == {"config.json", "metrics.json", "lifted.pkl"} | pictures | checkpoints
     found = metrics(out)
-    assert 0 <= found["test_accuracy"] <= 1
+    assert found["metric"] == "accuracy"
+    assert 0 <= found["test"] <= 1
     assert len(found["epochs"]) == 2
-    best = max(found["epochs"], key=lambda epoch: epoch["val_accuracy"])
-    assert (found["best_epoch"], found["val_accuracy"]) == (best["epoch"], best["val_accuracy"])
+    best = max(found["epochs"], key=lambda epoch: epoch["val"])
+    assert (found["best_epoch"], found["val"]) == (best["epoch"], best["val"])
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     with (out / "lifted.pkl").open("rb") as file:
         assert isinstance(pickle.load(file), cls)
@@ -141,7 +146,7 @@ def test_checkpoint_gives_back_the_model_that_was_tested(tmp_path: Path) -> None
     test = Splits.of(result.config).test
     batch = Batch.from_data_list(test)
     right = (module(batch).argmax(1) == batch.y).double().mean()
-    assert float(right) == pytest.approx(result.test_accuracy)
+    assert float(right) == pytest.approx(result.test)
 
 
 def test_repetition_gives_the_same_figures_and_another_seed_others(tmp_path: Path) -> None:
@@ -235,6 +240,9 @@ REFUSED = [
     (["--lr", "nan"], "'lr' to be positive"),
     (["--seed", "-1"], "'seed'"),
     (["--fold", "10"], "'fold' to be from 0 to 9"),
+    (["--protocol", "public"], "'protocol' to be one of stratified for dataset 'molecules'"),
+    (["--dataset", "PROTEINS", "--protocol", "paper"], "'protocol' to be one of stratified"),
+    (["--dataset", "Cora", "--fold", "1"], "leave it out, or take protocol 'geom-gcn'"),
     (["--max-epochs", "many"], "valid integer"),
     (["--epochs", "3"], "No such option"),
     (["--tnn", "hypersage"], "a network that a lifting can learn through"),
@@ -255,14 +263,16 @@ def test_impossible_options_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_dataset_for_node_classification_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("y", [torch.zeros(20, dtype=torch.long), torch.zeros(1)])
+def test_dataset_without_a_class_for_each_graph_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: torch.Tensor
 ) -> None:
-    graph = datasets.molecules(1)[0]
-    graph.y = torch.zeros(graph.num_nodes, dtype=torch.long)
-    monkeypatch.setattr("topox_difflift.job.load_dataset", lambda *_: [graph])
-    with pytest.raises(ValueError, match=r"one class for each graph .* train on nodes as"):
-        Job.start(TrainingConfig(dataset="Cora"), tmp_path / "run")
+    graphs = datasets.molecules(3)
+    for graph in graphs:
+        graph.y = y
+    monkeypatch.setattr("topox_difflift.datasets.protocols.load_dataset", lambda *_: graphs)
+    with pytest.raises(ValueError, match=r"one class for each graph .* such as 'MUTAG'"):
+        Job.start(TrainingConfig(dataset="QM9"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -309,6 +319,190 @@ def test_gps_has_a_lower_learning_rate_by_default() -> None:
     rates = [TrainingConfig(encoder="gin").lr, TrainingConfig(encoder="gps").lr]
     assert rates == [0.003, 0.001]
     assert TrainingConfig(encoder="gps", lr=0.01).lr == 0.01
+
+
+# ---------------------------------------------------------------------- other tasks
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Tiny files of the three datasets that the tests of tasks train on."""
+    root = tmp_path / "data"
+    for folder, write in (
+        ("ogbg_molhiv/raw", write_molhiv),
+        ("ZINC/raw", write_zinc),
+        ("minesweeper/raw", write_minesweeper),
+    ):
+        (root / folder).mkdir(parents=True)
+        write(root / folder)
+    return root
+
+
+OTHERS = ["ogbg-molhiv", "ZINC", "Minesweeper"]
+
+
+def trained(dataset: str, root: Path, out: Path, **options: Any) -> Result:
+    config = TrainingConfig(
+        dataset=dataset, root=str(root), **{"max_epochs": 2, "hidden_channels": 8, **options}
+    )
+    return Job.start(config, out).run()
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "tnn"), [("ogbg-molhiv", "unigcn"), ("ZINC", "cwn"), ("Minesweeper", "cwn")]
+)
+def test_every_task_selects_on_validation_in_its_direction(
+    raw: Path, tmp_path: Path, dataset: str, tnn: str
+) -> None:
+    result = trained(dataset, raw, tmp_path / "run", tnn=tnn, max_epochs=5, lr=0.03)
+    task, found = result.config.task, metrics(tmp_path / "run")
+    assert (found["metric"], found["test"]) == (task.metric, result.test)
+    best = (max if task.higher_is_better else min)(found["epochs"], key=lambda epoch: epoch["val"])
+    assert (found["best_epoch"], found["val"]) == (best["epoch"], best["val"])
+    # The figures are those of the model that was kept, on what counts.
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    module = TrainingModule.load_from_checkpoint(path, weights_only=True).eval()
+    splits = Splits.of(result.config)
+    for part, figure in ((splits.val, result.val), (splits.test, result.test)):
+        batch = Batch.from_data_list(part)
+        predictions, targets = task.examples(module(batch).detach(), batch)
+        if task.metric == "MAE":
+            right = (predictions[:, 0] - targets).abs().mean()
+        else:
+            ahead = predictions[targets == 1] - predictions[targets == 0].t()
+            right = (ahead > 0).double().mean() + (ahead == 0).double().mean() / 2
+        assert float(right) == pytest.approx(figure, abs=1e-6)
+
+
+def relabel(root: Path, dataset: str, part: str) -> None:
+    """Give all of one part of a dataset the opposite targets, in its raw files."""
+    if dataset == "Minesweeper":
+        path = root / "minesweeper" / "raw" / "minesweeper.npz"
+        arrays = dict(np.load(path))
+        arrays["node_labels"] ^= arrays[f"{part}_masks"][0]
+        np.savez(path, **arrays)
+    elif dataset == "ZINC":
+        path = root / "ZINC" / "raw" / f"{part}.pickle"
+        molecules = pickle.loads(path.read_bytes())
+        for molecule in molecules.values():
+            molecule["logP_SA_cycle_normalized"] *= -1
+        path.write_bytes(pickle.dumps(molecules))
+    else:
+        path = root / "ogbg_molhiv" / "raw" / "graph-label.csv.gz"
+        labels = gzip.decompress(path.read_bytes()).split()
+        for i in PARTS[part]:
+            labels[i] = b"%d" % (1 - int(labels[i]))
+        path.write_bytes(gzip.compress(b"\n".join(labels)))
+
+
+@pytest.mark.parametrize("dataset", OTHERS)
+def test_training_sees_neither_the_targets_of_validation_nor_those_of_the_test(
+    raw: Path, tmp_path: Path, dataset: str
+) -> None:
+    def run(name: str) -> tuple[Result, dict[str, torch.Tensor]]:
+        return trained(dataset, raw, tmp_path / name, tnn="unigcn"), weights(tmp_path / name)
+
+    def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(a[key], b[key]) for key in a)
+
+    first, learned = run("first")
+    relabel(raw, dataset, "test")
+    other, again = run("test")
+    assert same(learned, again)
+    curves = [[(e["train_loss"], e["val"]) for e in r.history] for r in (first, other)]
+    assert curves[0] == curves[1]
+    assert (first.best_epoch, first.val) == (other.best_epoch, other.val)
+    assert first.test != other.test
+    relabel(raw, dataset, "val")
+    chosen, again = run("val")
+    assert same(learned, again)
+    assert [e["val_loss"] for e in chosen.history] != [e["val_loss"] for e in first.history]
+    relabel(raw, dataset, "train")
+    assert not same(learned, run("train")[1])
+
+
+@pytest.mark.parametrize("dataset", OTHERS)
+def test_interrupted_run_of_every_task_ends_with_the_same_figures(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str
+) -> None:
+    trained(dataset, raw, tmp_path / "whole", max_epochs=3)
+    original = TrainingModule.on_train_epoch_start
+
+    def interrupt(self: TrainingModule) -> None:
+        if self.current_epoch == 1:
+            raise RuntimeError("pulled the plug")
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "on_train_epoch_start", interrupt)
+        with pytest.raises(RuntimeError, match="pulled the plug"):
+            trained(dataset, raw, tmp_path / "broken", max_epochs=3)
+    Job.resume(tmp_path / "broken").run()
+    assert metrics(tmp_path / "broken") == metrics(tmp_path / "whole")
+    ours, theirs = weights(tmp_path / "broken"), weights(tmp_path / "whole")
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize("dataset", ["ZINC", "Minesweeper"])
+def test_score_function_trains_every_task(raw: Path, tmp_path: Path, dataset: str) -> None:
+    options = {"estimator": "score_function", "max_epochs": 1}
+    result = trained(dataset, raw, tmp_path / "run", **options)
+    start = TrainingModule(
+        asdict(result.config), *Splits.of(result.config).sizes()
+    ).model.lift.lift.scorers.state_dict()
+    after = weights(tmp_path / "run")
+    moved = [not torch.equal(after[f"model.lift.lift.scorers.{key}"], start[key]) for key in start]
+    assert all(moved)
+
+
+def test_part_with_one_class_only_cannot_be_ranked(raw: Path, tmp_path: Path) -> None:
+    path = raw / "ogbg_molhiv" / "raw" / "graph-label.csv.gz"
+    path.write_bytes(gzip.compress(b"0\n1\n" * 4 + b"0\n0\n" + b"0\n1\n"))
+    with pytest.raises(ValueError, match=r"both of them in each part .* validation set"):
+        trained("ogbg-molhiv", raw, tmp_path / "run")
+
+
+def test_large_complex_is_left_without_a_picture(raw: Path, tmp_path: Path) -> None:
+    write_minesweeper(raw / "minesweeper" / "raw", 304)
+    trained("Minesweeper", raw, tmp_path / "run", max_epochs=1, tnn="unigcn")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "lifted.pkl" in names
+    assert "lifted.png" not in names
+
+
+needs_data = pytest.mark.skipif(
+    "TOPOX_DIFFLIFT_DATA" not in os.environ,
+    reason="set TOPOX_DIFFLIFT_DATA to the folder that holds OGB, TUDataset, WebKB, ZINC, ...",
+)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("dataset", "tnn", "protocol"),
+    [
+        ("ogbg-molhiv", "unigcn", None),
+        ("ZINC", "cwn", "paper"),
+        ("Cora", "unigcn", "paper"),
+        ("Texas", "cwn", None),
+    ],
+)
+def test_published_dataset_trains(
+    tmp_path: Path, dataset: str, tnn: str, protocol: str | None
+) -> None:
+    options = {"tnn": tnn, "protocol": protocol, "max_epochs": 2, "hidden_channels": 16}
+    config = TrainingConfig(dataset=dataset, **options)
+    splits = Splits.of(config)
+    if splits.task.level == "graph":  # every 50th: 659 and 200 molecules for training
+        parts = (splits.train[::50], splits.val[::50], splits.test[::50])
+        splits = Splits(*parts, splits.task)
+    result = Job(config, splits, tmp_path).run()
+    losses = [epoch["train_loss"] for epoch in result.history]
+    assert losses[1] < losses[0]
+    assert 0 < result.test < (3 if dataset == "ZINC" else 1)
 
 
 # ---------------------------------------------------------------------- the model
@@ -385,10 +579,7 @@ def test_nearest_nodes_do_not_depend_on_the_encoder() -> None:
     assert cells[0] == cells[1] == KNNLifting()(batch).cells(1)
 
 
-@pytest.mark.skipif(
-    "TOPOX_DIFFLIFT_DATA" not in os.environ,
-    reason="set TOPOX_DIFFLIFT_DATA to the folder that holds TUDataset/MUTAG/raw",
-)
+@needs_data
 @pytest.mark.parametrize(
     "tnn", ["cwn", "ccxn", "unigcn", "unigcnii", "unigin", "sccn", "hmc", "topotune"]
 )

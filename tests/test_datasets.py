@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from typing import TYPE_CHECKING
 
 import networkx as nx
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
+from raw_files import (
+    MASKS,
+    PARTS,
+    write_geom_gcn,
+    write_heterophilous,
+    write_molhiv,
+    write_planetoid,
+    write_tiny,
+    write_zinc,
+)
 from torch_geometric.datasets import (
+    ZINC,
     HeterophilousGraphDataset,
     Planetoid,
     TUDataset,
@@ -27,6 +35,7 @@ from topox_difflift.datasets import (
     ATOMS,
     load_dataset,
     molecules,
+    molhiv,
     planted_groups,
     stratified_fold,
     stratified_split,
@@ -34,6 +43,8 @@ from topox_difflift.datasets import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch_geometric.data import Data
 
 NITROGEN, OXYGEN = ATOMS.index("N"), ATOMS.index("O")
 
@@ -182,60 +193,10 @@ def test_synthetic_datasets_have_names() -> None:
     assert len(load_dataset("planted_groups")) == 3000
 
 
-TINY = {
-    "A": "1, 2\n2, 1\n3, 4\n4, 3\n",
-    "graph_indicator": "1\n1\n2\n2\n",
-    "graph_labels": "1\n-1\n",
-}
-
-
-def write_tiny(raw: Path) -> None:
-    for name, text in TINY.items():
-        (raw / f"TINY_{name}.txt").write_text(text)
-
-
-# A path of nodes with class = node % 2 in the layouts of PyG's dataset classes; the
-# splits are the same everywhere: in split i, node i is for validation and i + 1 for the test.
-MASKS = {
-    "train_mask": np.array([[v not in (i, i + 1) for i in range(3)] for v in range(4)]),
-    "val_mask": np.array([[v == i for i in range(3)] for v in range(4)]),
-    "test_mask": np.array([[v == i + 1 for i in range(3)] for v in range(4)]),
-}
-
-
-def write_geom_gcn(raw: Path) -> None:
-    name = next(part for part in raw.parts[::-1] if part not in ("raw", "geom_gcn"))
-    nodes = "".join(f"{v}\t{v},1\t{v % 2}\n" for v in range(4))
-    (raw / "out1_node_feature_label.txt").write_text(f"id\tfeature\tlabel\n{nodes}")
-    (raw / "out1_graph_edges.txt").write_text("from\tto\n0\t1\n1\t2\n2\t3\n")
-    for i in range(10):
-        columns = {key: mask[:, i % 3] for key, mask in MASKS.items()}
-        np.savez(raw / f"{name}_split_0.6_0.2_{i}.npz", **columns)
-
-
-def write_heterophilous(raw: Path) -> None:
-    np.savez(
-        raw / f"{raw.parent.name}.npz",
-        node_features=np.array([[v, 1] for v in range(4)], dtype=np.float32),
-        node_labels=np.arange(4) % 2,
-        edges=np.array([[0, 1], [1, 2], [2, 3]]),
-        **{f"{key}s": mask.T for key, mask in MASKS.items()},
-    )
-
-
-def write_planetoid(raw: Path) -> None:
-    # The 500 nodes after those for training are for validation, whatever the size.
-    x = csr_array([[float(v), 1.0] for v in range(502)])
-    y = np.eye(2, dtype=np.int32)[np.arange(502) % 2]
-    neighbors = {v: [u for u in (v - 1, v + 1) if 0 <= u < 502] for v in range(502)}
-    parts = {"x": x[:1], "allx": x[:-1], "tx": x[-1:], "y": y[:1], "ally": y[:-1], "ty": y[-1:]}
-    for key, part in {**parts, "graph": neighbors}.items():
-        with (raw / f"ind.cora.{key}").open("wb") as file:
-            pickle.dump(part, file)
-    (raw / "ind.cora.test.index").write_text("501\n")
-
-
 LAYOUTS = [
+    ("ogbg-molhiv", "ogbg_molhiv/raw", write_molhiv),
+    ("ogbg-molhiv", "OGB/ogbg_molhiv/raw", write_molhiv),
+    ("ZINC", "ZINC/raw", write_zinc),
     ("TINY", "TINY/raw", write_tiny),
     ("TINY", "TUDataset/TINY/raw", write_tiny),
     ("Cora", "Cora/raw", write_planetoid),
@@ -249,6 +210,25 @@ LAYOUTS = [
 ]
 
 
+def check_molecules(name: str, graphs: list[Data]) -> None:
+    assert len(graphs) == 12
+    # The bonds' kind 3 of OGB's (5, 6, 2), and type 2 of ZINC's 1 to 3.
+    atoms, bonds = (174, [3, 5, 12]) if name == "ogbg-molhiv" else (28, [1])
+    for i, graph in enumerate(graphs):
+        n = 2 + i % 3
+        assert graph.validate()
+        assert graph.x.shape == (n, atoms)
+        assert bool((graph.x[:, i] == 1).all())
+        assert bool((graph.x.sum(1) == (9 if name == "ogbg-molhiv" else 1)).all())
+        arcs = {(v, v + 1) for v in range(n - 1)} | {(v + 1, v) for v in range(n - 1)}
+        assert set(map(tuple, graph.edge_index.t().tolist())) == arcs
+        assert graph.num_edges == len(arcs)
+        assert all(row.nonzero().flatten().tolist() == bonds for row in graph.edge_attr)
+        assert graph.y.tolist() == ([i % 2] if name == "ogbg-molhiv" else [-float(i)])
+        purpose = [part for part in PARTS if bool(graph[f"{part}_mask"])]
+        assert purpose == [part for part, members in PARTS.items() if i in members]
+
+
 @pytest.fixture(params=LAYOUTS, ids=[folder for _, folder, _ in LAYOUTS])
 def laid_out(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -258,8 +238,9 @@ def laid_out(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("nothing needs to be downloaded")
 
-    for make in (TUDataset, Planetoid, WebKB, WikipediaNetwork, HeterophilousGraphDataset):
+    for make in (TUDataset, Planetoid, WebKB, WikipediaNetwork, HeterophilousGraphDataset, ZINC):
         monkeypatch.setattr(make, "download", refuse)
+    monkeypatch.setattr(molhiv, "_download", refuse)
     monkeypatch.chdir(tmp_path)
     name, folder, write = request.param
     (tmp_path / "elsewhere" / folder).mkdir(parents=True)
@@ -279,6 +260,9 @@ def test_raw_files_are_read_and_nothing_is_written_beside_them(
         assert [int(graph.y) for graph in graphs] == [1, 0]
         # Without node features, each node has the constant 1.
         assert all(torch.equal(graph.x, torch.ones(2, 1)) for graph in graphs)
+        return
+    if name in ("ogbg-molhiv", "ZINC"):
+        check_molecules(name, graphs)
         return
     (graph,) = graphs
     nodes = range(graph.num_nodes)
@@ -304,24 +288,46 @@ def test_the_folder_is_the_one_that_the_environment_names_else_data(
     with pytest.raises(AssertionError, match="needs to be downloaded"):
         load_dataset(name)
     root.rename(root.parent / "by default")
-    shutil.rmtree("data")
+    shutil.rmtree("data", ignore_errors=True)  # PyG has made it, the reader of OGB not
     (root.parent / "by default").rename(root.parent / "data")
     default = load_dataset(name)
     assert [graph.to_dict().keys() for graph in named] == [g.to_dict().keys() for g in default]
     assert all(torch.equal(a.y, b.y) for a, b in zip(named, default, strict=True))
 
 
-@pytest.mark.parametrize("name", ["MUTAGG", "Cora", "Texas", "texas", "Minesweeper"])
+@pytest.mark.parametrize(
+    "name", ["MUTAGG", "Cora", "Texas", "texas", "Minesweeper", "ZINC", "ogbg-molhiv"]
+)
 def test_a_dataset_that_cannot_be_had_is_named_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise ConnectionError("no network")
 
-    for make in (TUDataset, Planetoid, WebKB, HeterophilousGraphDataset):
+    for make in (TUDataset, Planetoid, WebKB, HeterophilousGraphDataset, ZINC):
         monkeypatch.setattr(make, "download", refuse)
+    monkeypatch.setattr(molhiv, "download_url", refuse)
     with pytest.raises(ValueError, match=rf"'{name}': no network\); name the folder that holds"):
         load_dataset(name, tmp_path)
+
+
+def test_molhiv_is_downloaded_where_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source" / "hiv" / "raw"
+    source.mkdir(parents=True)
+    write_molhiv(source)
+    archive = shutil.make_archive(str(tmp_path / "hiv"), "zip", tmp_path / "source")
+
+    def fetch(url: str, folder: str) -> str:
+        assert url.endswith("/hiv.zip")
+        return shutil.copy(archive, folder)
+
+    monkeypatch.setattr(molhiv, "download_url", fetch)
+    check_molecules("ogbg-molhiv", load_dataset("ogbg-molhiv", tmp_path / "data"))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["ogbg_molhiv"]
+    monkeypatch.delattr(molhiv, "_download")
+    assert len(load_dataset("ogbg-molhiv", tmp_path / "data")) == 12
 
 
 needs_data = pytest.mark.skipif(

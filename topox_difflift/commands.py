@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 import topox_difflift
+from topox_difflift.datasets import SYNTHETIC
+from topox_difflift.datasets.sources import NAMES
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
@@ -58,14 +60,14 @@ def train(  # numpydoc ignore=PR01
     dataset: Annotated[
         str,
         typer.Option(
-            help="molecules, planted_hyperedges, planted_cycles, "
-            "planted_triangles, planted_groups, or a TUDataset such as MUTAG."
+            help=f"{_names(SYNTHETIC)}, a TUDataset such as MUTAG, or one of {_names(NAMES)}. "
+            "It sets what is predicted, and the metric.",
         ),
     ] = "molecules",
     root: Annotated[
         str | None,
         typer.Option(
-            help="Folder of the TUDataset; downloaded into it if it is not there. "
+            help="Folder of the dataset; downloaded into it if it is not there. "
             "[default: the one that TOPOX_DIFFLIFT_DATA names, else data]"
         ),
     ] = None,
@@ -103,7 +105,7 @@ def train(  # numpydoc ignore=PR01
     ] = None,
     hidden_channels: Annotated[int, typer.Option(help="Width of the hidden layers.")] = 32,
     n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
-    batch_size: Annotated[int, typer.Option(help="Graphs per step.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Graphs per step; nodes: one graph.")] = 32,
     max_epochs: Annotated[int, typer.Option(help="Epochs.")] = 20,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of Adam. [default: 0.003, with gps 0.001]")
@@ -111,9 +113,19 @@ def train(  # numpydoc ignore=PR01
     seed: Annotated[
         int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
     ] = 0,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="stratified, public, scaffold, full, geom-gcn or paper, the protocol of the "
+            "∂lift paper. [default: the usual one for the dataset]"
+        ),
+    ] = None,
     fold: Annotated[
         int | None,
-        typer.Option(help="Round of a ten-fold cross-validation, 0 to 9. [default: one split]"),
+        typer.Option(
+            help="Round of a ten-fold cross-validation, or which of ten published splits, "
+            "0 to 9. [default: one random split, or the first]"
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -128,7 +140,8 @@ def train(  # numpydoc ignore=PR01
     Train a topological network through a lifting, and test the epoch that validates best.
 
     Leaves under --out: metrics.json, config.json, checkpoints/best.ckpt and last.ckpt,
-    lifted.png (a test graph with its learned cells) and lifted.pkl (the same for TopoNetX),
+    lifted.pkl (a test graph with its learned cells, for TopoNetX) and lifted.png (its picture, up
+    to 300 nodes),
     acceptance.png (the share of proposed cells accepted in each epoch, where cells are proposed).
     """
     from topox_difflift.config import TrainingConfig
@@ -186,8 +199,9 @@ def _report(console: Console, result: Result, folder: Path) -> None:
     table = Table(title=f"{config.dataset}: {config.lifting}, {config.tnn}, {config.encoder}")
     table.add_column("figure")
     table.add_column("value", justify="right")
-    table.add_row(f"test accuracy (epoch {result.best_epoch})", f"{result.test_accuracy:.3f}")
-    table.add_row("validation accuracy, which chose it", f"{result.val_accuracy:.3f}")
+    metric = config.task.metric
+    table.add_row(f"test {metric} (epoch {result.best_epoch})", f"{result.test:.3f}")
+    table.add_row(f"validation {metric}, which chose it", f"{result.val:.3f}")
     table.add_row("seconds per epoch", f"{result.seconds_per_epoch:.2f}")
     for rank in result.ranks:
         rate = rank.acceptance_rate

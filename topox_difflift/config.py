@@ -9,11 +9,13 @@ import torch
 from torch_geometric.data import Data
 
 from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.datasets.protocols import settle_protocol
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
 from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
+from topox_difflift.tasks import Task, task_of
 
 __all__ = ["TrainingConfig"]
 
@@ -36,10 +38,10 @@ class TrainingConfig:
     Attributes
     ----------
     dataset : str
-        Name of a dataset for graph classification, as `topox_difflift.datasets.load_dataset`
-        takes it.
+        A name that `topox_difflift.datasets.load_dataset` takes. It says what is predicted,
+        and by which metric an epoch is selected and tested.
     root : str, optional
-        Folder of the TUDataset; by default the one that the environment variable
+        Folder of the dataset; by default the one that the environment variable
         ``TOPOX_DIFFLIFT_DATA`` names, else "data".
     domain : str, optional
         Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
@@ -60,15 +62,20 @@ class TrainingConfig:
     hidden_channels, n_layers : int
         Width, and number of layers of the topological network.
     batch_size, max_epochs : int
-        Graphs per step, and passes over the training set.
+        Graphs per step, and passes over the training set. Where nodes are predicted, a step
+        takes the whole graph.
     lr : float, optional
         Learning rate of Adam; by default 0.003 with GIN and 0.001 with GPS, whose attention
         does not get off the ground at more.
     seed : int
         Seed of the split, the initialisation, the batches and the lifting.
+    protocol : str, optional
+        How the dataset is split, see `topox_difflift.datasets.load_splits`; by default the
+        first protocol that the dataset has.
     fold : int, optional
-        Round of a ten-fold cross-validation, from 0 to 9; by default one split of 80, 10 and
-        10 %. The folds are the same for all rounds of a seed.
+        Which of ten splits, from 0 to 9: a round of a ten-fold cross-validation, by default
+        one split of 80, 10 and 10 %, or one of the published splits, by default the first.
+        The folds of a cross-validation are the same for all rounds of a seed.
 
     Raises
     ------
@@ -92,6 +99,7 @@ class TrainingConfig:
     max_epochs: int = 20
     lr: float | None = None
     seed: int = 0
+    protocol: str | None = None
     fold: int | None = None
 
     def __post_init__(self) -> None:
@@ -101,8 +109,9 @@ class TrainingConfig:
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)
-        if self.fold is not None and self.fold not in range(10):
-            raise ValueError(f"Expected 'fold' to be from 0 to 9 (got {self.fold})")
+        protocol, fold = settle_protocol(self.dataset, self.protocol, self.fold)
+        object.__setattr__(self, "protocol", protocol)
+        object.__setattr__(self, "fold", fold)
         if self.lr is None:
             object.__setattr__(self, "lr", _RATES.get(self.encoder, 0.003))
         elif not self.lr > 0:
@@ -163,7 +172,12 @@ class TrainingConfig:
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 
-    def build(self, in_channels: int, edge_channels: int, num_classes: int) -> TopologicalNetwork:
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return task_of(self.dataset)
+
+    def build(self, in_channels: int, edge_channels: int, out_channels: int) -> TopologicalNetwork:
         """
         Build the model, initialised from the seed.
 
@@ -173,8 +187,8 @@ class TrainingConfig:
             Width of the node features.
         edge_channels : int
             Width of the edge features, 0 if there are none.
-        num_classes : int
-            Number of classes.
+        out_channels : int
+            Width of the prediction.
 
         Returns
         -------
@@ -189,7 +203,8 @@ class TrainingConfig:
             encoder(smallest.x, smallest.edge_index, smallest.batch, smallest.edge_attr)
             tnn = self._build_tnn(in_channels + hidden)
             lift = EmbedThenLift(encoder, self._lifting(in_channels, tnn))
-            model = TopologicalNetwork(lift, tnn, num_classes, hidden_channels=hidden)
+            level = self.task.level
+            model = TopologicalNetwork(lift, tnn, out_channels, level, hidden_channels=hidden)
             model.eval()(smallest)
         return model.train()
 

@@ -12,34 +12,43 @@ import torch
 from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
-from topox_difflift.datasets import load_dataset, stratified_fold, stratified_split
+from topox_difflift.datasets import load_splits
 from topox_difflift.summary import LiftingSummary, RankSummary
 from topox_difflift.training import TrainingModule, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
+    from topox_difflift.tasks import Task
 
 __all__ = ["Job", "Result", "Splits"]
+
+#: Most nodes of a complex that is drawn: a picture of thousands takes minutes and shows nothing.
+_DRAWN = 300
 
 
 @dataclass(frozen=True)
 class Splits:
     """
-    The graphs of a run.
+    The data of a run.
 
     Attributes
     ----------
     train, val, test : list of torch_geometric.data.Data
-        Graphs with one class each.
+        Graphs with a target each, or the one graph with a target for each node and the nodes
+        that count in its `mask`.
+    task : Task
+        What is predicted.
     """
 
     train: list[Data]
     val: list[Data]
     test: list[Data]
+    task: Task
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Splits:
@@ -54,28 +63,40 @@ class Splits:
         Returns
         -------
         Splits
-            The graphs: 80 % for training, 10 % for validation, 10 % for the test, at random or
-            as the folds of a cross-validation.
+            The data.
 
         Raises
         ------
         ValueError
-            If there is no such dataset, or it is not for graph classification.
+            If there is no such dataset, or what is to be predicted cannot be learned from it.
         """
-        graphs = load_dataset(config.dataset, config.root, config.seed)
-        labels = torch.cat([graph.y.view(-1) for graph in graphs])
-        if labels.numel() != len(graphs) or labels.is_floating_point():
-            raise ValueError(
-                "Expected 'dataset' to have one class for each graph "
-                f"(got {config.dataset!r}, with 'y' of {labels.dtype}, {labels.numel()} values for "
-                f"{len(graphs)} graphs); take one for graph classification, such as 'MUTAG', or "
-                "train on nodes as tutorials/04_node_classification.ipynb does"
-            )
-        if config.fold is None:
-            parts = stratified_split(labels, config.seed)
-        else:
-            parts = stratified_fold(labels, config.fold, config.seed)
-        return cls(*([graphs[i] for i in part.tolist()] for part in parts))
+        parts = load_splits(config.dataset, config.protocol, config.fold, config.root, config.seed)
+        splits = cls(*parts, config.task)
+        for name, part in zip(("training", "validation", "test"), parts, strict=True):
+            targets = splits.targets(part)
+            if not config.task.possible(targets):
+                raise ValueError(
+                    f"Expected 'dataset' to have {config.task.wanted} (got "
+                    f"{config.dataset!r}, whose {name} set has 'y' of {targets.dtype}, values "
+                    f"{targets.unique()[:5].tolist()})"
+                )
+        return splits
+
+    def targets(self, part: list[Data]) -> Tensor:
+        """
+        Collect the targets that count.
+
+        Parameters
+        ----------
+        part : list of torch_geometric.data.Data
+            The training, validation or test set.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n,)
+            One for each graph, or for each node in the mask.
+        """
+        return torch.cat([self.task.examples(graph.y, graph)[1].view(-1) for graph in part])
 
     def sizes(self) -> tuple[int, int, int]:
         """
@@ -84,12 +105,16 @@ class Splits:
         Returns
         -------
         tuple of int
-            Widths of the node and edge features, number of classes.
+            Widths of the node features, of the edge features and of the prediction.
         """
-        graphs = [*self.train, *self.val, *self.test]
-        edge_attr = graphs[0].edge_attr
+        first, edge_attr = self.train[0], self.train[0].edge_attr
         edge_channels = 0 if edge_attr is None else edge_attr.view(len(edge_attr), -1).size(1)
-        return graphs[0].x.size(1), edge_channels, 1 + max(int(graph.y) for graph in graphs)
+        targets = torch.cat([self.targets(part) for part in (self.train, self.val, self.test)])
+        return first.x.size(1), edge_channels, self.task.out_channels(targets)
+
+    def __str__(self) -> str:
+        counts = (str(len(self.targets(part))) for part in (self.train, self.val, self.test))
+        return f"{'/'.join(counts)} {self.task.level}s"
 
 
 @dataclass(frozen=True)
@@ -102,22 +127,22 @@ class Result:
     config : TrainingConfig
         What was run.
     best_epoch : int
-        Epoch with the highest validation accuracy, the first of equals.
-    val_accuracy, test_accuracy : float
-        Accuracies of that epoch's model.
+        Epoch with the best validation metric, the first of equals.
+    val, test : float
+        The metric of the task for that epoch's model.
     history : list of dict
         Figures of every epoch, with what the lifting did to the training graphs, all draws
         together ("lifting").
     ranks : tuple of RankSummary
         What the lifting did on the test set.
     example : LiftedComplex
-        The accepted complex of one test graph.
+        The accepted complex of one test graph, or of the one graph.
     """
 
     config: TrainingConfig
     best_epoch: int
-    val_accuracy: float
-    test_accuracy: float
+    val: float
+    test: float
     history: list[dict[str, Any]]
     ranks: tuple[RankSummary, ...]
     example: LiftedComplex
@@ -166,8 +191,9 @@ class Result:
         ]
         return {
             "config": asdict(self.config),
-            "test_accuracy": self.test_accuracy,
-            "val_accuracy": self.val_accuracy,
+            "metric": self.config.task.metric,
+            "test": self.test,
+            "val": self.val,
             "best_epoch": self.best_epoch,
             "lifting": _figures(self.ranks),
             "epochs": epochs,
@@ -281,10 +307,10 @@ class Job:
             One line.
         """
         config, splits = self.config, self.splits
-        sizes = "/".join(str(len(part)) for part in (splits.train, splits.val, splits.test))
         return (
-            f"{config.dataset}, {sizes} graphs: {config.encoder} encoder, {config.lifting} lifting "
-            f"to domain {config.domain}, {config.tnn}, {config.max_epochs} epochs"
+            f"{config.dataset}, {splits}, {config.task.metric}: {config.encoder} encoder, "
+            f"{config.lifting} lifting to domain {config.domain}, {config.tnn}, "
+            f"{config.max_epochs} epochs"
         )
 
     def run(self, progress: bool = False) -> Result:
@@ -300,8 +326,8 @@ class Job:
         -------
         Result
             What it found. The folder holds metrics.json, checkpoints (best.ckpt, last.ckpt),
-            lifted.png, lifted.pkl, a TopoNetX complex, and, where cells are proposed,
-            acceptance.png.
+            lifted.pkl, a TopoNetX complex, lifted.png, its picture, if it has no more than 300
+            nodes, and, where cells are proposed, acceptance.png.
         """
         module = TrainingModule(asdict(self.config), *self.splits.sizes())
         fit(module, self.splits.train, self.splits.val, self.out, progress)
@@ -309,13 +335,13 @@ class Job:
         last = torch.load(checkpoints / "last.ckpt", weights_only=True)
         best = torch.load(checkpoints / "best.ckpt", weights_only=True)
         module.load_state_dict(best["state_dict"])
-        accuracy, ranks, example = _test(module, self.splits.test)
+        test, ranks, example = _test(module, self.splits.test)
         chosen = best["history"][-1]
         result = Result(
             config=self.config,
             best_epoch=int(chosen["epoch"]),
-            val_accuracy=chosen["val_accuracy"],
-            test_accuracy=accuracy,
+            val=chosen["val"],
+            test=test,
             history=last["history"],
             ranks=ranks,
             example=example,
@@ -327,21 +353,20 @@ class Job:
 def _test(
     module: TrainingModule, graphs: list[Data]
 ) -> tuple[float, tuple[RankSummary, ...], LiftedComplex]:
-    """Return the accuracy, what the lifting did, and the graph with most learned cells."""
-    model, right = module.model.eval(), 0
+    """Return the metric, what the lifting did, and the graph with most learned cells."""
+    model, task = module.model.eval(), module.task
+    metric = module.metric
+    metric.reset()
     summaries: list[LiftingSummary] = []
     examples: list[LiftedComplex] = []
     with torch.no_grad():
         for batch in DataLoader(graphs, module.config.batch_size, generator=torch.Generator()):
             lifted = model.lifted(batch)
-            right += int((model.predict(lifted).argmax(1) == batch.y).sum())
+            predictions, targets = task.examples(model.predict(lifted), batch)
+            metric.update(task.scores(predictions), targets)
             summaries.append(lifted.summary())
-            examples += lifted.accepted().unbatch()
-    return (
-        right / len(graphs),
-        LiftingSummary.total(summaries).ranks,
-        max(examples, key=_liveliness),
-    )
+            examples = [max([*examples, *lifted.accepted().unbatch()], key=_liveliness)]
+    return float(metric.compute()), LiftingSummary.total(summaries).ranks, examples[0]
 
 
 def _liveliness(lifted: LiftedComplex) -> tuple[int, int]:
@@ -356,7 +381,9 @@ def _write(result: Result, out: Path) -> None:
 
     (out / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n")
     to_pickle(result.example.to_toponetx(), out / "lifted.pkl")
-    pictures: dict[str, Any] = {"lifted.png": draw(result.example)}
+    pictures: dict[str, Any] = {}
+    if result.example.num_cells[0] <= _DRAWN:
+        pictures["lifted.png"] = draw(result.example)
     if any(rank.candidates for epoch in result.summaries for rank in epoch.ranks):
         pictures["acceptance.png"] = plot_acceptance(result.summaries)
     for name, axes in pictures.items():

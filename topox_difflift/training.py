@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import asdict
 from time import perf_counter
@@ -13,7 +14,6 @@ from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from torch import Tensor
 from torch.utils.data import Sampler
 from torch_geometric.loader import DataLoader
-from torchmetrics.classification import MulticlassAccuracy
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.estimators import leave_one_out, repeat_graphs
@@ -43,25 +43,26 @@ class TrainingModule(LightningModule):
     ----------
     options : dict
         The fields of a `TrainingConfig`.
-    in_channels, edge_channels, num_classes : int
-        What the model has to know about the data.
+    in_channels, edge_channels, out_channels : int
+        Widths of node features, edge features and predictions.
     """
 
     def __init__(
-        self, options: dict[str, Any], in_channels: int, edge_channels: int, num_classes: int
+        self, options: dict[str, Any], in_channels: int, edge_channels: int, out_channels: int
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.config = TrainingConfig(**options)
-        self.model = self.config.build(in_channels, edge_channels, num_classes)
-        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.task = self.config.task
+        self.model = self.config.build(in_channels, edge_channels, out_channels)
+        self.metric = self.task.measure(out_channels)
         self.history: list[dict[str, Any]] = []
         self._summaries: list[LiftingSummary] = []
         self._started = 0.0
 
     def forward(self, batch: Data) -> Tensor:
         """
-        Classify graphs.
+        Predict.
 
         Parameters
         ----------
@@ -70,8 +71,8 @@ class TrainingModule(LightningModule):
 
         Returns
         -------
-        torch.Tensor, shape = (n_graphs, num_classes)
-            Logits.
+        torch.Tensor, shape = (n_graphs, out_channels) or (n_nodes, out_channels)
+            Logits or values.
         """
         return self.model(batch)
 
@@ -91,49 +92,48 @@ class TrainingModule(LightningModule):
         Parameters
         ----------
         batch : torch_geometric.data.Data
-            Graphs with their class `y`.
+            Graphs with their targets.
         batch_idx : int
             Not used.
 
         Returns
         -------
         torch.Tensor
-            Cross entropy. Where gates carry no gradient, the mean over several draws, with
+            The loss of the task. Where gates carry no gradient, the mean over several draws, with
             a gradient from how they compare.
         """
-        cross_entropy = torch.nn.functional.cross_entropy
         lifting = self.model.lift.lift
         if isinstance(lifting, DiffLift) and not lifting.estimator.pathwise:
             repeated = repeat_graphs(batch, _DRAWS)
-            losses = cross_entropy(self._classified(repeated), repeated.y, reduction="none")
-            log_prob = lifting.log_prob().view(_DRAWS, -1)
-            loss = leave_one_out(losses.view(_DRAWS, -1), log_prob)
+            losses = self.task.loss(*self._examples(repeated), reduction="none")
+            of_graphs = losses.view(_DRAWS, batch.num_graphs, -1).mean(-1)
+            loss = leave_one_out(of_graphs, lifting.log_prob().view(_DRAWS, -1))
         else:
-            loss = cross_entropy(self._classified(batch), batch.y)
+            loss = self.task.loss(*self._examples(batch))
         self._log("train_loss", loss, batch)
         return loss
 
-    def _classified(self, batch: Data) -> Tensor:
-        """Classify graphs, and keep what the lifting did to them."""
+    def _examples(self, batch: Data) -> tuple[Tensor, Tensor]:
+        """Predict what counts, and keep what the lifting did."""
         lifted = self.model.lifted(batch)
         self._summaries.append(lifted.summary())
-        return self.model.predict(lifted)
+        return self.task.examples(self.model.predict(lifted), batch)
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
         """
-        Count right answers.
+        Compare predictions with the truth.
 
         Parameters
         ----------
         batch : torch_geometric.data.Data
-            Graphs with their class `y`.
+            Graphs with their targets.
         batch_idx : int
             Not used.
         """
-        logits = self(batch)
-        self.accuracy(logits, batch.y)
-        self._log("val_loss", torch.nn.functional.cross_entropy(logits, batch.y), batch)
-        self._log("val_accuracy", self.accuracy, batch)
+        predictions, targets = self.task.examples(self(batch), batch)
+        self.metric.update(self.task.scores(predictions), targets)
+        self._log("val_loss", self.task.loss(predictions, targets), batch)
+        self._log("val", self.metric, batch)
 
     def _log(self, name: str, value: Any, batch: Data) -> None:
         self.log(
@@ -204,7 +204,7 @@ def fit(
     """
     config = module.config
     shuffle = _EpochShuffle(len(train), config.seed)
-    callbacks: list[Callback] = [_Checkpoints(out / "checkpoints")]
+    callbacks: list[Callback] = [_Checkpoints(out / "checkpoints", module.task.higher_is_better)]
     if progress:
         callbacks.append(RichProgressBar())
     trainer = Trainer(
@@ -243,12 +243,13 @@ class _Checkpoints(Checkpoint):
     best score of a run whose folder was moved.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.best = folder, -1.0
+    def __init__(self, folder: Path, higher_is_better: bool) -> None:
+        self.folder, self.sign = folder, 1 if higher_is_better else -1
+        self.best = -math.inf
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save."""
-        score = float(trainer.callback_metrics["val_accuracy"])
+        score = self.sign * float(trainer.callback_metrics["val"])
         if score > self.best:
             self.best = score
             trainer.save_checkpoint(self.folder / "best.ckpt")
