@@ -17,13 +17,14 @@ from topox_difflift.summary import LiftingSummary, RankSummary
 from topox_difflift.training import TrainingModule, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from lightning.pytorch import Callback
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
 
-__all__ = ["Job", "Result", "Splits"]
+__all__ = ["Job", "Result", "Splits", "figures"]
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Result:
             repetition, and whether or not the run was interrupted.
         """
         epochs = [
-            {**{k: v for k, v in epoch.items() if k != "seconds"}, "lifting": _figures(did.ranks)}
+            {**{k: v for k, v in epoch.items() if k != "seconds"}, "lifting": figures(did.ranks)}
             for epoch, did in zip(self.history, self.summaries, strict=True)
         ]
         return {
@@ -169,7 +170,7 @@ class Result:
             "test_accuracy": self.test_accuracy,
             "val_accuracy": self.val_accuracy,
             "best_epoch": self.best_epoch,
-            "lifting": _figures(self.ranks),
+            "lifting": figures(self.ranks),
             "epochs": epochs,
             "timing": {
                 "seconds_per_epoch": self.seconds_per_epoch,
@@ -178,7 +179,20 @@ class Result:
         }
 
 
-def _figures(ranks: Sequence[RankSummary]) -> dict[str, dict[str, Any]]:
+def figures(ranks: Sequence[RankSummary]) -> dict[str, dict[str, Any]]:
+    """
+    Collect what a lifting did.
+
+    Parameters
+    ----------
+    ranks : sequence of RankSummary
+        What it did, rank by rank.
+
+    Returns
+    -------
+    dict
+        The same for JSON, by the name of the rank.
+    """
     names = ("original", "candidates", "accepted", "acceptance_rate", "mean_size", "collapsed")
     return {
         str(rank.rank): {name: _jsonable(getattr(rank, name)) for name in names} for rank in ranks
@@ -303,8 +317,39 @@ class Job:
             lifted.png, lifted.pkl, a TopoNetX complex, and, where cells are proposed,
             acceptance.png.
         """
+        result = self.train(progress)[0]
+        _write(result, self.out)
+        return result
+
+    def train(
+        self,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
+        prepare: Callable[[TrainingModule], None] | None = None,
+    ) -> tuple[Result, TrainingModule]:
+        """
+        Train, select an epoch on the validation set, and test it.
+
+        Parameters
+        ----------
+        progress : bool, default=False
+            Whether to show a progress bar.
+        callbacks : sequence of lightning.pytorch.Callback, default=()
+            What else looks on.
+        prepare : callable, optional
+            What to change in the model before it is trained.
+
+        Returns
+        -------
+        result : Result
+            What was found; the folder holds checkpoints alone.
+        module : TrainingModule
+            The model that was tested.
+        """
         module = TrainingModule(asdict(self.config), *self.splits.sizes())
-        fit(module, self.splits.train, self.splits.val, self.out, progress)
+        if prepare is not None:
+            prepare(module)
+        fit(module, self.splits.train, self.splits.val, self.out, progress, callbacks)
         checkpoints = self.out / "checkpoints"
         last = torch.load(checkpoints / "last.ckpt", weights_only=True)
         best = torch.load(checkpoints / "best.ckpt", weights_only=True)
@@ -320,8 +365,7 @@ class Job:
             ranks=ranks,
             example=example,
         )
-        _write(result, self.out)
-        return result
+        return result, module
 
 
 def _test(
