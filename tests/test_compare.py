@@ -309,15 +309,15 @@ def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been(
     root: Path, tmp_path: Path, whole: tuple[Path, Any]
 ) -> None:
     out = tmp_path / "results.jsonl"
-    given = arguments(root, out, "--liftings", ARMS_HERE, "--folds", "0-1")
+    given = arguments(root, out, "--liftings", "gnn,difflift,random", "--folds", "0-1")
     script = "from topox_difflift.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", script, *given, "--jobs", "1"],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 240
-    while not out.exists() or out.read_bytes().count(b"\n") < 3:
+    deadline = time.monotonic() + 600
+    while not out.exists() or out.read_bytes().count(b"\n") < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -326,16 +326,17 @@ def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been(
     with out.open("ab") as file:  # as if it had been killed in the middle of a line
         file.write(b'{"id": "0123')
     before = read_results(out)
-    assert 3 <= len(before) < 16
+    assert 2 <= len(before) < 6
     done = call(*given, "--jobs", "2")
     assert done.exit_code == 0, done.output
     records = read_results(out)
     assert records[: len(before)] == before
-    assert len(records) == len({record["id"] for record in records}) == 16
+    assert len(records) == len({record["id"] for record in records}) == 6
     assert not (tmp_path / "results.jsonl.unfinished").exists()
     # One after the other and together, interrupted or not: the same figures.
     undisturbed = {record["id"]: figures(record) for record in read_results(whole[0])}
-    assert {record["id"]: figures(record) for record in records} == undisturbed
+    for record in records:
+        assert figures(record) == undisturbed[record["id"]]
     assert "0 to do" in call(*given).output
     assert read_results(out) == records
 

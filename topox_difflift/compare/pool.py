@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Pool"]
 
 T = TypeVar("T")
+#: What the server imports; it is one for all pools of this process.
+_IMPORTED = ["topox_difflift.compare.worker"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Pool(Generic[T]):
     """
     Run a function on tasks, each in a process of its own with one thread.
 
-    Processes are forked from a server that has imported the function's module, so that they
-    start at once, and their peak memory is their own. They end when this process does, even
+    Processes are forked from a server that has imported what runs need, so that they start at
+    once, and their peak memory is their own. They end when this process does, even
     if it is killed.
 
     Parameters
@@ -62,7 +64,7 @@ class Pool(Generic[T]):
         self.work, self.jobs = work, jobs
         self.running: dict[Connection, tuple[T, BaseProcess]] = {}
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload([work.__module__])
+        self._context.set_forkserver_preload(_IMPORTED)
 
     @property
     def full(self) -> bool:
