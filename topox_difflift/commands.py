@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import topox_difflift
+from topox_difflift.compare.command import compare
 from topox_difflift.datasets import SYNTHETIC
 from topox_difflift.datasets.sources import NAMES
 from topox_difflift.domains import DOMAINS
@@ -78,7 +79,8 @@ def train(  # numpydoc ignore=PR01
         ),
     ] = None,
     tnn: Annotated[
-        str | None, typer.Option(help=f"{_names(TNNS)}. [default: the one for the domain]")
+        str | None,
+        typer.Option(help=f"{_names(TNNS)}, or gnn: no cells. [default: the one for the domain]"),
     ] = None,
     lifting: Annotated[
         str,
@@ -94,6 +96,9 @@ def train(  # numpydoc ignore=PR01
         str | None,
         typer.Option(help=f"{_names(ESTIMATORS)}. Only difflift. [default: straight_through]"),
     ] = None,
+    memberships: Annotated[
+        str | None, typer.Option(help="kernel, hard. Only difflift. [default: kernel]")
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Share of cells accepted. Only random. [default: 0.5]")
     ] = None,
@@ -107,6 +112,10 @@ def train(  # numpydoc ignore=PR01
     n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
     batch_size: Annotated[int, typer.Option(help="Graphs per step; nodes: one graph.")] = 32,
     max_epochs: Annotated[int, typer.Option(help="Epochs.")] = 20,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many epochs without a better validation score."),
+    ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of Adam. [default: 0.003, with gps 0.001]")
     ] = None,
@@ -211,6 +220,9 @@ def _report(console: Console, result: Result, folder: Path) -> None:
     console.print(table)
     left = ", ".join(sorted(path.name for path in folder.iterdir()))
     console.print(f"{left}: {folder}", highlight=False)
+
+
+app.command()(compare)
 
 
 @app.command()

@@ -9,22 +9,26 @@ import torch
 from torch_geometric.data import Data
 
 from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.datasets import PLANTED
 from topox_difflift.datasets.protocols import settle_protocol
 from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
-from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
+from topox_difflift.nn import NODES_ONLY, TNNS, Carried, EmbedThenLift, TopologicalNetwork
 from topox_difflift.tasks import Task, task_of
 
-__all__ = ["TrainingConfig"]
+__all__ = ["NETWORKS", "TrainingConfig"]
+
+#: What a run can end in: the topological networks, and a plain GNN, which reads no cell.
+NETWORKS = {**TNNS, "gnn": NODES_ONLY}
 
 #: Learning rates of encoders that need another one than 0.003.
 _RATES = {"gps": 0.001}
 _SIZES = {"k_min": 2, "k_max": 5}
 #: Options that only some liftings have, with their defaults.
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "difflift": {"estimator": "straight_through", **_SIZES},
+    "difflift": {"estimator": "straight_through", "memberships": "kernel", **_SIZES},
     "accept_all": _SIZES,
     "random": {"rate": 0.5, **_SIZES},
 }
@@ -46,7 +50,8 @@ class TrainingConfig:
     domain : str, optional
         Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
     tnn : str, optional
-        Topological network; by default the one for the domain.
+        Topological network, or "gnn": none, what follows the encoder reads the nodes alone. By
+        default the one for the domain.
     lifting : str
         Name in `topox_difflift.liftings.LIFTINGS`: the learned lifting ("difflift"), the same
         with another acceptance ("accept_all", "random"), a static one, or the planted cells
@@ -55,6 +60,8 @@ class TrainingConfig:
         Node embedding.
     estimator : str, optional
         How "difflift" accepts cells. "score_function" lifts each batch four times a step.
+    memberships : {"kernel", "hard"}, optional
+        Whether memberships of "difflift" carry a gradient to the distances that chose them.
     rate : float, optional
         Share of the cells that "random" accepts.
     k_min, k_max : int, optional
@@ -64,6 +71,9 @@ class TrainingConfig:
     batch_size, max_epochs : int
         Graphs per step, and passes over the training set. Where nodes are predicted, a step
         takes the whole graph.
+    patience : int, optional
+        Epochs in succession without a better validation score after which a run stops; by
+        default it goes on to `max_epochs`.
     lr : float, optional
         Learning rate of Adam; by default 0.003 with GIN and 0.001 with GPS, whose attention
         does not get off the ground at more.
@@ -90,6 +100,7 @@ class TrainingConfig:
     lifting: str = "difflift"
     encoder: str = "gin"
     estimator: str | None = None
+    memberships: str | None = None
     rate: float | None = None
     k_min: int | None = None
     k_max: int | None = None
@@ -97,6 +108,7 @@ class TrainingConfig:
     n_layers: int = 2
     batch_size: int = 32
     max_epochs: int = 20
+    patience: int | None = None
     lr: float | None = None
     seed: int = 0
     protocol: str | None = None
@@ -109,6 +121,8 @@ class TrainingConfig:
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)
+        if self.patience is not None:
+            check_at_least("patience", self.patience, 1, "or None to go on to the last epoch")
         protocol, fold = settle_protocol(self.dataset, self.protocol, self.fold)
         object.__setattr__(self, "protocol", protocol)
         object.__setattr__(self, "fold", fold)
@@ -122,18 +136,18 @@ class TrainingConfig:
     def _settle_domain(self) -> None:
         domain, tnn, target = self.domain, self.tnn, leads_to(self.lifting)
         if tnn is not None:
-            check_one_of("tnn", tnn, tuple(TNNS))
+            check_one_of("tnn", tnn, tuple(NETWORKS))
         if domain is None:
-            domain = target or (TNNS[tnn].domains[0] if tnn else "cell")
+            domain = target or (NETWORKS[tnn].domains[0] if tnn else "cell")
         check_one_of("domain", domain, tuple(DOMAINS))
         topology = DOMAINS[domain].topology
-        fitting = [name for name, adapter in TNNS.items() if topology in adapter.domains]
+        fitting = [name for name, adapter in NETWORKS.items() if topology in adapter.domains]
         if tnn is None:
             tnn = fitting[0]
         if tnn not in fitting:
             raise ValueError(
                 f"Expected 'tnn' to be {' or '.join(fitting)} for domain {domain!r} (got {tnn!r}, "
-                f"which is for {', '.join(TNNS[tnn].domains)})"
+                f"which is for {', '.join(NETWORKS[tnn].domains)})"
             )
         if target not in (None, domain):
             raise ValueError(
@@ -144,6 +158,12 @@ class TrainingConfig:
         object.__setattr__(self, "tnn", tnn)
 
     def _settle_lifting(self) -> None:
+        planted = [f"planted_{kind}" for kind in PLANTED]
+        if self.lifting == "oracle" and self.dataset not in planted:
+            raise ValueError(
+                f"Expected 'dataset' to be {' or '.join(planted)} with lifting 'oracle', which "
+                f"takes planted cells (got {self.dataset!r}); take another lifting"
+            )
         names = {name for options in _OPTIONS.values() for name in options}
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         settled = {**_OPTIONS.get(self.lifting, {}), **given}
@@ -156,12 +176,14 @@ class TrainingConfig:
         assert self.tnn is not None  # noqa: S101 -- settled before, for the type checker
         if "estimator" in settled:
             check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
-            if TNNS[self.tnn].learns == () and ESTIMATORS[settled["estimator"]].pathwise:
+            if NETWORKS[self.tnn].learns == () and ESTIMATORS[settled["estimator"]].pathwise:
                 raise ValueError(
                     "Expected 'tnn' to be a network that a lifting can learn through (got "
-                    f"{self.tnn!r}, which {TNNS[self.tnn].why}); take another, estimator "
+                    f"{self.tnn!r}, which {NETWORKS[self.tnn].why}); take another, estimator "
                     "'score_function', or a static lifting"
                 )
+        if "memberships" in settled:
+            check_one_of("memberships", settled["memberships"], ("kernel", "hard"))
         if "rate" in settled:
             FixedRate(settled["rate"])  # checks it
         if "k_min" in settled:
@@ -203,14 +225,16 @@ class TrainingConfig:
             encoder(smallest.x, smallest.edge_index, smallest.batch, smallest.edge_attr)
             tnn = self._build_tnn(in_channels + hidden)
             lift = EmbedThenLift(encoder, self._lifting(in_channels, tnn))
-            level = self.task.level
-            model = TopologicalNetwork(lift, tnn, out_channels, level, hidden_channels=hidden)
+            adapter, level = NETWORKS[str(self.tnn)], self.task.level
+            model = TopologicalNetwork(
+                lift, tnn, out_channels, level, hidden_channels=hidden, adapter=adapter
+            )
             model.eval()(smallest)
         return model.train()
 
     def _build_tnn(self, channels: int) -> torch.nn.Module:
         assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
-        build = TNNS[self.tnn].build
+        build = NETWORKS[self.tnn].build
         if build is None:
             raise ValueError(
                 f"Expected 'tnn' to be a network that can be built by name (got {self.tnn!r}, "
@@ -221,7 +245,7 @@ class TrainingConfig:
     def _lifting(self, in_channels: int, tnn: torch.nn.Module) -> torch.nn.Module:
         make, width = LIFTINGS[self.lifting], self.hidden_channels
         assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
-        known = TNNS[self.tnn].settled(tnn)
+        known = NETWORKS[self.tnn].settled(tnn)
         if self.lifting in _OPTIONS:
             return make(
                 self.domain,

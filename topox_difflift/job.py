@@ -17,15 +17,16 @@ from topox_difflift.summary import LiftingSummary, RankSummary
 from topox_difflift.training import TrainingModule, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from lightning.pytorch import Callback
     from torch import Tensor
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.tasks import Task
 
-__all__ = ["Job", "Result", "Splits"]
+__all__ = ["Job", "Result", "Splits", "figures"]
 
 #: Most nodes of a complex that is drawn: a picture of thousands takes minutes and shows nothing.
 _DRAWN = 300
@@ -186,7 +187,7 @@ class Result:
             repetition, and whether or not the run was interrupted.
         """
         epochs = [
-            {**{k: v for k, v in epoch.items() if k != "seconds"}, "lifting": _figures(did.ranks)}
+            {**{k: v for k, v in epoch.items() if k != "seconds"}, "lifting": figures(did.ranks)}
             for epoch, did in zip(self.history, self.summaries, strict=True)
         ]
         return {
@@ -195,7 +196,7 @@ class Result:
             "test": self.test,
             "val": self.val,
             "best_epoch": self.best_epoch,
-            "lifting": _figures(self.ranks),
+            "lifting": figures(self.ranks),
             "epochs": epochs,
             "timing": {
                 "seconds_per_epoch": self.seconds_per_epoch,
@@ -204,7 +205,20 @@ class Result:
         }
 
 
-def _figures(ranks: Sequence[RankSummary]) -> dict[str, dict[str, Any]]:
+def figures(ranks: Sequence[RankSummary]) -> dict[str, dict[str, Any]]:
+    """
+    Collect what a lifting did.
+
+    Parameters
+    ----------
+    ranks : sequence of RankSummary
+        What it did, rank by rank.
+
+    Returns
+    -------
+    dict
+        The same for JSON, by the name of the rank.
+    """
     names = ("original", "candidates", "accepted", "acceptance_rate", "mean_size", "collapsed")
     return {
         str(rank.rank): {name: _jsonable(getattr(rank, name)) for name in names} for rank in ranks
@@ -329,8 +343,39 @@ class Job:
             lifted.pkl, a TopoNetX complex, lifted.png, its picture, if it has no more than 300
             nodes, and, where cells are proposed, acceptance.png.
         """
+        result = self.train(progress)[0]
+        _write(result, self.out)
+        return result
+
+    def train(
+        self,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
+        prepare: Callable[[TrainingModule], None] | None = None,
+    ) -> tuple[Result, TrainingModule]:
+        """
+        Train, select an epoch on the validation set, and test it.
+
+        Parameters
+        ----------
+        progress : bool, default=False
+            Whether to show a progress bar.
+        callbacks : sequence of lightning.pytorch.Callback, default=()
+            What else looks on.
+        prepare : callable, optional
+            What to change in the model before it is trained.
+
+        Returns
+        -------
+        result : Result
+            What was found; the folder holds checkpoints alone.
+        module : TrainingModule
+            The model that was tested.
+        """
         module = TrainingModule(asdict(self.config), *self.splits.sizes())
-        fit(module, self.splits.train, self.splits.val, self.out, progress)
+        if prepare is not None:
+            prepare(module)
+        fit(module, self.splits.train, self.splits.val, self.out, progress, callbacks)
         checkpoints = self.out / "checkpoints"
         last = torch.load(checkpoints / "last.ckpt", weights_only=True)
         best = torch.load(checkpoints / "best.ckpt", weights_only=True)
@@ -346,8 +391,7 @@ class Job:
             ranks=ranks,
             example=example,
         )
-        _write(result, self.out)
-        return result
+        return result, module
 
 
 def _test(

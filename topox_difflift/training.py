@@ -16,12 +16,13 @@ from torch.utils.data import Sampler
 from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
+from topox_difflift.diagnostics import CollapseWatch
 from topox_difflift.estimators import leave_one_out, repeat_graphs
 from topox_difflift.lift import DiffLift
 from topox_difflift.summary import LiftingSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch_geometric.data import Data
@@ -185,7 +186,12 @@ class TrainingModule(LightningModule):
 
 
 def fit(
-    module: TrainingModule, train: list[Data], val: list[Data], out: Path, progress: bool = False
+    module: TrainingModule,
+    train: list[Data],
+    val: list[Data],
+    out: Path,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """
     Train from the start, or from the last checkpoint of an interrupted run.
@@ -201,17 +207,24 @@ def fit(
         subfolder checkpoints.
     progress : bool, default=False
         Whether to show a progress bar.
+    callbacks : sequence of lightning.pytorch.Callback, default=()
+        What else looks on.
     """
     config = module.config
     shuffle = _EpochShuffle(len(train), config.seed)
-    callbacks: list[Callback] = [_Checkpoints(out / "checkpoints", module.task.higher_is_better)]
+    every: list[Callback] = [
+        *callbacks,
+        CollapseWatch(),
+        # Last, so that a checkpoint holds what the others remember of its epoch.
+        _Checkpoints(out / "checkpoints", module.task.higher_is_better, config.patience),
+    ]
     if progress:
-        callbacks.append(RichProgressBar())
+        every.append(RichProgressBar())
     trainer = Trainer(
         accelerator="cpu",
         default_root_dir=out,
         max_epochs=config.max_epochs,
-        callbacks=callbacks,
+        callbacks=every,
         gradient_clip_val=1.0,
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -239,30 +252,45 @@ class _Checkpoints(Checkpoint):
     """
     After every epoch, keep what a run resumes from, and the best model on the validation set.
 
+    Stop when there was no better one for `patience` epochs.
+
     Lightning's own ModelCheckpoint remembers absolute paths, and with them forgets the
     best score of a run whose folder was moved.
     """
 
-    def __init__(self, folder: Path, higher_is_better: bool) -> None:
-        self.folder, self.sign = folder, 1 if higher_is_better else -1
-        self.best = -math.inf
+    def __init__(
+        self, folder: Path, higher_is_better: bool = True, patience: int | None = None
+    ) -> None:
+        self.folder, self.patience = folder, patience
+        self.sign = 1 if higher_is_better else -1
+        self.best, self.waited = -math.inf, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave a run that had stopped as it is."""
+        self._stop_if_in_vain(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save."""
         score = self.sign * float(trainer.callback_metrics["val"])
+        self.waited += 1
         if score > self.best:
-            self.best = score
+            self.best, self.waited = score, 0
             trainer.save_checkpoint(self.folder / "best.ckpt")
         # Last, so that it knows of the best; an interruption in between repeats the epoch.
         trainer.save_checkpoint(self.folder / "last.ckpt")
+        self._stop_if_in_vain(trainer)
+
+    def _stop_if_in_vain(self, trainer: Trainer) -> None:
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Remember the best score."""
-        return {"best": self.best}
+        """Remember the best score, and how long ago it was."""
+        return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best score."""
-        self.best = state_dict["best"]
+        """Take them up."""
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
 
 
 class _EpochShuffle(Sampler[int]):

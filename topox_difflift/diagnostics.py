@@ -1,0 +1,291 @@
+"""What training does to a lifting: whether it collapses, which parts learn, how sure it is."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+import torch
+from lightning.pytorch import Callback
+from torch_geometric.loader import DataLoader
+
+from topox_difflift.lift import DiffLift
+from topox_difflift.liftings import FixedRate
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+    from torch import Tensor
+    from torch_geometric.data import Data
+
+    from topox_difflift.complex import LiftedComplex
+    from topox_difflift.nn import TopologicalNetwork
+    from topox_difflift.training import TrainingModule
+
+__all__ = ["CollapseWatch", "CollapsedLifting", "GradientNorms", "chooses", "resample"]
+
+#: Parts of a `DiffLift`, by what they decide.
+_STAGES = {"kernels": "memberships", "sizes": "sizes", "scorers": "acceptance"}
+_BINS = 10
+
+
+class CollapsedLifting(UserWarning):
+    """Warning that a lifting accepts nothing, or everything."""
+
+
+class CollapseWatch(Callback):
+    """
+    Warn, once in a run, when a learned lifting has stopped to choose.
+
+    It has where, at some rank, nothing or everything that was proposed to it in training was
+    accepted for several epochs in succession. Liftings that do not learn to accept, and ranks
+    at which the domain decides, are left alone.
+
+    Parameters
+    ----------
+    patience : int, default=5
+        Number of epochs.
+    """
+
+    def __init__(self, patience: int = 5) -> None:
+        self.patience, self.warned = patience, False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """
+        Look at the last epochs.
+
+        Parameters
+        ----------
+        trainer : lightning.pytorch.Trainer
+            Not used.
+        pl_module : TrainingModule
+            What is trained, with its history.
+        """
+        module = cast("TrainingModule", pl_module)
+        recent = module.history[-self.patience :]
+        lifting = module.model.lift.lift
+        if self.warned or len(recent) < self.patience or not chooses(lifting):
+            return
+        for of_rank in zip(*(epoch["lifting"]["ranks"] for epoch in recent), strict=True):
+            rank, candidates = of_rank[0]["rank"], sum(one["candidates"] for one in of_rank)
+            accepted = sum(one["accepted"] for one in of_rank)
+            if candidates and accepted in (0, candidates) and not lifting.domain.decides(rank):
+                self.warned = True
+                what = "everything" if accepted else "nothing"
+                warnings.warn(
+                    f"The lifting has collapsed: it accepted {what} "
+                    f"at rank {rank} for {self.patience} epochs, the last of them epoch "
+                    f"{recent[-1]['epoch']}. Try a lower learning rate, another estimator or "
+                    "rejected='keep'",
+                    CollapsedLifting,
+                    stacklevel=2,
+                )
+                return
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        Remember whether it was said.
+
+        Returns
+        -------
+        dict
+            For the checkpoint.
+        """
+        return {"warned": self.warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """
+        Take it up.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What the checkpoint holds.
+        """
+        self.warned = state_dict["warned"]
+
+
+def chooses(lifting: object) -> TypeGuard[DiffLift]:
+    """
+    Whether a lifting learns what to accept.
+
+    Parameters
+    ----------
+    lifting : object
+        The lifting.
+
+    Returns
+    -------
+    bool
+        False for a static one, and for one that accepts all or by chance.
+    """
+    return isinstance(lifting, DiffLift) and not isinstance(lifting.estimator, FixedRate)
+
+
+class GradientNorms(Callback):
+    """
+    Euclidean norm of the gradient of each stage, before it is clipped, as a mean over an epoch.
+
+    Stages are "encoder", of a learned lifting "memberships", "sizes" and "acceptance", and
+    "network" for all that follows.
+
+    Attributes
+    ----------
+    epochs : list of dict of str to float
+        The means, epoch by epoch.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._steps: list[dict[str, float]] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """
+        Begin to count.
+
+        Parameters
+        ----------
+        trainer : lightning.pytorch.Trainer
+            Not used.
+        pl_module : TrainingModule
+            Not used.
+        """
+        self._steps = []
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """
+        Measure a step.
+
+        Parameters
+        ----------
+        trainer : lightning.pytorch.Trainer
+            Not used.
+        pl_module : TrainingModule
+            What is trained.
+        optimizer : torch.optim.Optimizer
+            Not used.
+        """
+        self._steps.append(_gradient_norms(cast("TrainingModule", pl_module).model))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """
+        Average.
+
+        Parameters
+        ----------
+        trainer : lightning.pytorch.Trainer
+            Not used.
+        pl_module : TrainingModule
+            Not used.
+        """
+        stages = self._steps[0]
+        self.epochs.append({name: fmean(step[name] for step in self._steps) for name in stages})
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        Remember the epochs.
+
+        Returns
+        -------
+        dict
+            For the checkpoint.
+        """
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """
+        Take them up.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What the checkpoint holds.
+        """
+        self.epochs = state_dict["epochs"]
+
+
+def _gradient_norms(model: TopologicalNetwork) -> dict[str, float]:
+    squares: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            square = torch.zeros(()) if parameter.grad is None else parameter.grad.square().sum()
+            stage = _stage(name)
+            squares[stage] = squares.get(stage, torch.zeros(())) + square
+    return {stage: float(square.sqrt()) for stage, square in squares.items()}
+
+
+def _stage(name: str) -> str:
+    """Stage that a parameter of a `TopologicalNetwork` with an `EmbedThenLift` belongs to."""
+    if name.startswith("lift.encoder."):
+        return "encoder"
+    part = name.removeprefix("lift.lift.").partition(".")[0]
+    return _STAGES.get(part, "network") if name.startswith("lift.lift.") else "network"
+
+
+def resample(
+    model: TopologicalNetwork, graphs: list[Data], batch_size: int, draws: int = 5, seed: int = 0
+) -> dict[str, Any]:
+    """
+    Draw the cells of graphs several times, and look at what depends on the draw.
+
+    Parameters
+    ----------
+    model : TopologicalNetwork
+        A model whose lifting is an `EmbedThenLift`; not changed.
+    graphs : list of torch_geometric.data.Data
+        Graphs.
+    batch_size : int
+        Graphs at a time.
+    draws : int, default=5
+        Number of draws.
+    seed : int, default=0
+        Seed of the draws.
+
+    Returns
+    -------
+    dict
+        "prediction_variance", the variance over the draws of what is predicted, summed over its
+        entries (probabilities, if there is more than one) and averaged over graphs or nodes; and
+        "probabilities", for each rank in how many of ten intervals from 0 to 1 the acceptance
+        probability of how many candidates lies, all draws together. None and nothing where the
+        lifting draws nothing.
+    """
+    if not isinstance(model.lift.lift, DiffLift):
+        return {"prediction_variance": None, "probabilities": {}}
+    model = copy.deepcopy(model).eval()
+    lifting = model.lift.lift
+    lifting.generator = torch.Generator().manual_seed(seed)
+    # As in training: drawn, and with the rejected ones, whose probabilities count as well.
+    lifting.train()
+    lifting.rejected = "keep"
+    variances: list[Tensor] = []
+    counts: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for batch in DataLoader(graphs, batch_size, generator=torch.Generator()):
+            drawn = [model.lifted(batch) for _ in range(draws)]
+            values = torch.stack([_predicted(model, lifted) for lifted in drawn])
+            # Of nodes, those that are asked about.
+            values = values[:, batch.mask] if "mask" in batch else values
+            variances.append(values.var(0).sum(1))
+            for lifted in drawn:
+                _count(lifted, counts)
+    return {
+        "prediction_variance": float(torch.cat(variances).mean()),
+        "probabilities": {rank: of_rank.tolist() for rank, of_rank in counts.items()},
+    }
+
+
+def _predicted(model: TopologicalNetwork, lifted: LiftedComplex) -> Tensor:
+    values = model.predict(lifted.accepted())
+    return values.softmax(1) if values.size(1) > 1 else values
+
+
+def _count(lifted: LiftedComplex, counts: dict[str, Tensor]) -> None:
+    """Add the acceptance probabilities of all candidates to the counts of their intervals."""
+    for rank in range(1, lifted.max_rank + 1):
+        prob = lifted[f"prob_{rank}"]
+        found = torch.histc(prob[prob < 1].double(), _BINS, 0, 1).long()
+        counts[str(rank)] = counts.get(str(rank), torch.zeros_like(found)) + found
