@@ -41,8 +41,9 @@ def rows_of(kind: str) -> dict[str, dict[str, Any]]:
     """Return the options of each row: bounds, static liftings, and learned ones."""
     k = {"k_min": KINDS[kind]["k"], "k_max": KINDS[kind]["k"]}
     return {
-        "oracle": {"lifting": "oracle"},
+        # First the two ends of the gap.
         "none": {"lifting": "none"},
+        "oracle": {"lifting": "oracle"},
         **{name: {"lifting": name} for name in KINDS[kind]["static"]},
         **{name: {"lifting": name} for name in LEARNED},
         **{f"{name}, k known": {"lifting": name, **k} for name in LEARNED},
@@ -77,7 +78,7 @@ def run(
     epochs: int = 10,
     lr: float = 3e-3,
     sizes: list[int] | None = None,
-    noise: float = 0.1,
+    noise: float = 0.05,
     distractors: int = 10,
     tnn: str | None = None,
 ) -> dict[str, float]:
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=2000, help="training graphs")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--sizes", nargs="+", type=int, help="sizes of the planted cells")
-    parser.add_argument("--noise", type=float, default=0.1)
+    parser.add_argument("--noise", type=float, default=0.05)
     parser.add_argument("--distractors", type=int, default=10)
     parser.add_argument("--tnn", help="another network of the domain")
     parser.add_argument("--json", type=Path, help="where to write the results")

@@ -33,7 +33,7 @@ def planted_cells(
     sizes: Sequence[int] | None = None,
     *,
     num_groups: int = 6,
-    noise: float = 0.1,
+    noise: float = 0.05,
     distractors: int = 10,
     seed: int = 0,
 ) -> list[Data]:
@@ -58,7 +58,7 @@ def planted_cells(
         alike and ``(3, 4, 5)`` mixes them. By default 3, for cycles 4.
     num_groups : int, default=6
         Groups of each graph, at least 2.
-    noise : float, default=0.1
+    noise : float, default=0.05
         Standard deviation of a node's place in each direction. The larger, the less the places
         say about the groups.
     distractors : int, default=10
