@@ -15,7 +15,8 @@ from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
-from topox_difflift.nn import NODES_ONLY, TNNS, Carried, EmbedThenLift, TopologicalNetwork
+from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
+from topox_difflift.nn.nodes import NODES_ONLY
 from topox_difflift.tasks import Task, task_of
 
 __all__ = ["NETWORKS", "TrainingConfig"]
