@@ -58,12 +58,13 @@ ARMS = [
 @pytest.fixture(autouse=True)
 def few_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(num_graphs: int = 40, seed: int = 0) -> list[Data]:
-        graphs = datasets.molecules(num_graphs, seed)
-        for graph in graphs:  # for the oracle
-            graph.planted_index, graph.planted_size = torch.arange(6), torch.tensor([3, 3])
-        return graphs
+        return datasets.molecules(num_graphs, seed)
+
+    def plant(seed: int = 0) -> list[Data]:
+        return datasets.planted_cells("triangles", 40, seed=seed)
 
     monkeypatch.setitem(datasets.SYNTHETIC, "molecules", make)
+    monkeypatch.setitem(datasets.SYNTHETIC, "planted_triangles", plant)
 
 
 def call(*arguments: object) -> Any:
@@ -86,7 +87,9 @@ def test_run_leaves_everything_under_its_folder(
     cls: type,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = call(*SMALL, "--lifting", lifting, "--domain", domain, "--tnn", tnn, "--out", "run")
+    dataset = "planted_triangles" if lifting == "oracle" else "molecules"
+    arm = ("--dataset", dataset, "--lifting", lifting, "--domain", domain, "--tnn", tnn)
+    done = call(*SMALL, *arm, "--out", "run")
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
     out = tmp_path / "run"

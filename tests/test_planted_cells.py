@@ -17,6 +17,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import to_networkx
 
 from topox_difflift import DiffLift, LiftedComplex
+from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import PLANTED, SYNTHETIC, load_dataset, planted_cells
 from topox_difflift.domains import Cell
 from topox_difflift.liftings import (
@@ -467,3 +468,9 @@ def test_oracle_solves_a_small_version_and_no_lifting_does_not(kind: str) -> Non
     small = {"n_train": 800, "n_test": 300, "epochs": 8}
     assert benchmark["run"](kind, "oracle", 0, **small)["accuracy"] > 0.95
     assert benchmark["run"](kind, "none", 0, **small)["accuracy"] < 0.65
+
+
+def test_runs_with_the_oracle_need_planted_cells() -> None:
+    with pytest.raises(ValueError, match=r"'dataset' to be planted_hyperedges or .* 'molecules'"):
+        TrainingConfig(lifting="oracle")
+    TrainingConfig("planted_triangles", lifting="oracle", tnn="scn2")
