@@ -287,6 +287,16 @@ def test_folder_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert "--resume" in done.output
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = call("--device", "cuda", "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    assert "'device'" in done.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert call(*SMALL, "--lifting", "none").exit_code == 0

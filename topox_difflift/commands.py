@@ -136,6 +136,7 @@ def train(  # numpydoc ignore=PR01
             "0 to 9. [default: one random split, or the first]"
         ),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda: where to train.")] = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),

@@ -79,10 +79,11 @@ class TrainingModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the draws of the lifting by the epoch, and start the clock."""
-        generator = getattr(self.model.lift.lift, "generator", None)
-        if generator is not None:
+        lifting = self.model.lift.lift
+        if getattr(lifting, "generator", None) is not None:
             # Set apart from the shuffle, which has the seed of the epoch as well.
-            generator.manual_seed(_epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED)
+            seed = _epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED
+            lifting.generator = torch.Generator(self.device).manual_seed(seed)
         self._summaries = []
         self._started = perf_counter()
 
@@ -221,7 +222,8 @@ def fit(
     if progress:
         every.append(RichProgressBar())
     trainer = Trainer(
-        accelerator="cpu",
+        accelerator=config.device,
+        devices=1,
         default_root_dir=out,
         max_epochs=config.max_epochs,
         callbacks=every,

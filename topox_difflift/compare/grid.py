@@ -63,9 +63,9 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it the run that it is: not where its data lie."""
+        """What makes it the run that it is: not where its data lie, nor where it is trained."""
         config = asdict(self.config)
-        del config["root"]
+        del config["root"], config["device"]
         kind = self.arm.partition("/")[0]
         if self.waits:
             del config["rate"]
