@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import nbformat
 
 from topox_difflift.compare import Account, read_folder
+from topox_difflift.compare.behaviour import collapse_statements, diagnostics_table
 from topox_difflift.compare.commands import commands_of, files_table
 from topox_difflift.compare.paper import paper_statements, paper_table
 from topox_difflift.compare.planted import planted_statements, planted_table
@@ -65,6 +66,8 @@ def page(folder: Path) -> str:
         verdicts_say=listed(verdict_statements(verdicts)),
         planted=table(planted_table(account.planted)),
         planted_says=listed(planted_statements(account.planted)),
+        diagnostics=table(diagnostics_table(account.all)),
+        collapse=listed(collapse_statements(account.all)),
         files=table(files_table(files)),
         commands="\n".join(commands),
     )
@@ -127,7 +130,16 @@ planted candidates against others.
 {planted}
 {planted_says}
 
-## Commands and time
+## Behaviour and time
+
+Of ∂lift: the share of candidates accepted on the test set, the share that is undecided (a
+probability from 0.1 to 0.9), and runs that accepted nothing or everything of some rank. Seconds are
+medians, of training and validation, of runs with early stopping.
+
+{diagnostics}
+{collapse}
+
+## Commands
 
 {files}
 ```bash

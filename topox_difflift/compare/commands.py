@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["commands_of", "files_table"]
 
 Record = dict[str, Any]
-#: Options that say what is combined, or where data lie.
-_APART = ("seed", "fold", "encoder", "tnn", "root")
+#: Settings that are no option of their own: what is combined, and where it is done.
+_APART = ("root", "device", "options")
 _PARAMETERS = inspect.signature(compare).parameters
 
 
