@@ -425,6 +425,27 @@ def test_command_makes_the_runs_whose_lines_it_is_made_from(grid: Grid) -> None:
     assert sorted(found) == sorted(run.id for run in runs)
 
 
+def test_command_names_the_variants_and_domains_of_arms() -> None:
+    def command(*given: tuple[str, str]) -> str:
+        (text,) = commands_of([line(a, 0.5, config={"domain": d}) for a, d in given], "out.jsonl")
+        return text
+
+    found = command(
+        ("none", "cell"),
+        (LEARNED, "cell"),
+        (f"{LEARNED}[paper]", "cell"),
+        (f"{LEARNED}[rejected=drop,rings=true]", "cell"),
+    )
+    assert "--liftings none,difflift --encoders gin --estimators straight_through " in found
+    assert " --variants paper --variants rejected=drop,rings=true --folds 0 " in found
+    found = command(
+        (LEARNED, "cell"),
+        (f"{LEARNED}[domain=simplicial]", "simplicial"),
+        ("accept_all[domain=simplicial,k_max=8]", "simplicial"),
+    )
+    assert " --variants k_max=8 --varied accept_all --domains cell,simplicial " in found
+
+
 def test_files_are_counted_with_their_hours() -> None:
     lost = {**line("none", 0.0), "status": "failed"}
     table = files_table({"a.jsonl": [*runs("none", (0.5, 0.5), seconds=1800.0), lost]})

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from topox_difflift.compare.command import compare
-from topox_difflift.compare.comparisons import kind_of, last_lines, place_of
+from topox_difflift.compare.comparisons import last_lines, place_of
 from topox_difflift.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ __all__ = ["commands_of", "files_table"]
 Record = dict[str, Any]
 #: Settings that are no option of their own: what is combined, and where it is done.
 _APART = ("root", "device", "options")
+#: Kind, estimator, and options that are not the default.
+_ARM = r"([^/\[]+)(?:/([^\[]+))?(?:\[(.*)\])?"
 _PARAMETERS = inspect.signature(compare).parameters
 
 
@@ -49,10 +51,10 @@ def commands_of(records: Iterable[Record], out: str) -> list[str]:
     for (_, *chosen), datasets in groups.items():
         grids: dict[tuple[Any, ...], list[str]] = defaultdict(list)
         for dataset, runs in datasets.items():
-            grids[tuple(_grid(runs).items())].append(dataset)
+            grids[_grid(runs)].append(dataset)
         for grid, names in grids.items():
-            options = {"datasets": ",".join(names), **dict(grid), **dict(chosen), "out": out}
-            words = (f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+            options = [("datasets", ",".join(names)), *grid, *chosen, ("out", out)]
+            words = (f"--{name.replace('_', '-')} {value}" for name, value in options)
             commands.append(" ".join(("topox-difflift compare", *words)))
     return commands
 
@@ -68,19 +70,33 @@ def _chosen(record: Record) -> dict[str, Any]:
     return chosen
 
 
-def _grid(runs: Sequence[Record]) -> dict[str, str]:
+def _grid(runs: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     """Return what runs of one dataset combine."""
-    arms = sorted({run["arm"] for run in runs}, key=place_of)
-    folds = {run["fold"] for run in runs} - {None}
-    combined = {
-        "tnns": _named(run["tnn"] for run in runs if run["tnn"] != "gnn"),
-        "liftings": _named(map(kind_of, arms)),
-        "encoders": _named(run["encoder"] for run in runs),
-        "estimators": _named(found[1] for arm in arms if (found := re.search(r"/([^\[]+)", arm))),
-        "folds": _ranges(folds),
-        "seeds": _ranges({run["seed"] for run in runs}),
-    }
-    return {name: text for name, text in combined.items() if text}
+    arms = [re.fullmatch(_ARM, arm) for arm in sorted({run["arm"] for run in runs}, key=place_of)]
+    options = [(arm[1], _split(arm[3])) for arm in arms if arm is not None]
+    variants = dict.fromkeys(variant for _, (_, variant) in options if variant)
+    varied = _named(kind for kind, (_, variant) in options if variant)
+    elsewhere = any(domain for _, (domain, _) in options)
+    celled = [run for run in runs if run["tnn"] != "gnn"]
+    combined = [
+        ("tnns", _named(run["tnn"] for run in celled)),
+        ("liftings", _named(kind for kind, _ in options)),
+        ("encoders", _named(run["encoder"] for run in runs)),
+        ("estimators", _named(arm[2] for arm in arms if arm is not None and arm[2])),
+        *(("variants", variant) for variant in variants),
+        ("varied", "" if varied == "difflift" else varied),
+        ("domains", _named(run["config"]["domain"] for run in celled) if elsewhere else ""),
+        ("folds", _ranges({run["fold"] for run in runs} - {None})),
+        ("seeds", _ranges({run["seed"] for run in runs})),
+    ]
+    return tuple((name, text) for name, text in combined if text)
+
+
+def _split(options: str | None) -> tuple[str, str]:
+    """Split what an arm has in brackets into its domain and the other options."""
+    parts = (options or "").split(",")
+    domain = [part for part in parts if part.startswith("domain=")]
+    return ",".join(domain), ",".join(part for part in parts if part not in domain)
 
 
 def _named(names: Iterable[str]) -> str:

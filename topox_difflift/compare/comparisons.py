@@ -230,5 +230,5 @@ def _alike(one: Record, other: Record) -> str:
     return (
         "Expected runs of one arm to differ in the seed, the fold or the settings (got two of "
         f"{where}, seed {one['seed']}, fold {one['fold']}, that differ in "
-        f"{', '.join(names) or 'nothing'}); read them apart"
+        f"{', '.join(names) or 'nothing'}); take the lines of the one that is out of date out"
     )
