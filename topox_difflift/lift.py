@@ -79,7 +79,11 @@ class DiffLift(torch.nn.Module, BaseTransform):
     memberships : {"kernel", "hard"}, default="kernel"
         Whether memberships carry a gradient to the distances that chose them.
     dispersion : bool, default=True
-        Whether the acceptance network sees how far apart a candidate's members are.
+        Whether the acceptance network sees how far apart a candidate's members are, and the
+        sizes how far the neighbours.
+    near_misses : int, default=3
+        Neighbours beyond `k_max` that are listed with weight 0 while training, so that the
+        metric learns from them as well; not with ``rejected="drop"`` or hard memberships.
     neighborhoods : sequence of str, default=()
         Matrices to build at once, such as "adjacency_1"; all others are derived when first
         asked for. Incidences are always there.
@@ -129,6 +133,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         rejected: str = "keep",
         memberships: str = "kernel",
         dispersion: bool = True,
+        near_misses: int = 3,
         neighborhoods: tuple[str, ...] | list[str] = (),
         generator: torch.Generator | None = None,
         aggregation: str = "mean",
@@ -142,6 +147,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         check_at_least("hidden_channels", hidden_channels, 1)
         check_at_least("k_min", k_min, 1)
         check_at_least("k_max", k_max, k_min, "the value of k_min")
+        check_at_least("near_misses", near_misses, 0)
         check_flag("dispersion", dispersion)
         check_flag("rescue", rescue)
         if in_channels != -1:
@@ -163,7 +169,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             self.encoder = ENCODERS[encoder](in_channels, hidden_channels)
             width = hidden_channels
         self.rejected, self.memberships = rejected, memberships
-        self.k_min, self.k_max = k_min, k_max
+        self.k_min, self.k_max, self.near_misses = k_min, k_max, near_misses
         self.cell_budget, self.rescue = cell_budget, rescue
         self.generator = generator
         self.neighborhoods = self._checked_neighborhoods(neighborhoods)
@@ -179,7 +185,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
                     dispersion=dispersion,
                 )
             if self.domain.neighborhood(rank) != "none":
-                self.sizes[str(rank)] = self.domain.rule(width, hidden_channels, k_min, k_max)
+                self.sizes[str(rank)] = self.domain.rule(
+                    width, hidden_channels, k_min, k_max, dispersion
+                )
                 if memberships == "kernel":
                     self.kernels[str(rank)] = Kernel()
         self._proposals: tuple[_Proposal, ...] = ()
@@ -311,6 +319,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             include_self=self.domain.neighborhood(rank) == "closed",
             sample=self.training and self.estimator.stochastic,
             two_sided=self._keeps,
+            near_misses=self.near_misses,
             generator=self.generator,
         )
 

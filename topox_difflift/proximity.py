@@ -21,11 +21,11 @@ __all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "Neighborho
 
 class Kernel(torch.nn.Module):
     """
-    Straight-through membership weights on embedding distances.
+    How close two nodes are: the soft side of a membership.
 
-    ``w = 1 + kappa - sg(kappa)`` with ``kappa = exp(-t d^2)``, d^2 the mean squared
-    difference of two embeddings and t > 0 learned: 1 in the forward pass, and in the
-    backward pass the gradient that trains the metric which proposes the candidates.
+    ``kappa = exp(-t d^2)``, d^2 the mean squared difference of two embeddings and t > 0
+    learned. A membership is 0 or 1 in the forward pass and has the gradient of kappa in the
+    backward pass, which trains the metric that proposes the candidates.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Kernel(torch.nn.Module):
 
     def forward(self, z: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """
-        Weigh pairs of nodes.
+        Compute the closeness of pairs of nodes.
 
         Parameters
         ----------
@@ -50,17 +50,17 @@ class Kernel(torch.nn.Module):
         Returns
         -------
         torch.Tensor, shape = (m,)
-            Exactly 1, with the gradient of kappa.
+            kappa, between 0 and 1.
 
         Raises
         ------
         FloatingPointError
-            If a weight is not finite.
+            If one is not finite.
         """
         distance = squared_distances(z, source, target) / z.size(1)
         kappa = torch.exp(-self.log_scale.exp() * distance)
-        check_finite(kappa, "membership kernel", "weight", "pair")
-        return straight_through(torch.ones_like(kappa), kappa)
+        check_finite(kappa, "membership kernel", "closeness", "pair")
+        return kappa
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,19 @@ class Nearest:
 
     Attributes
     ----------
-    index : torch.Tensor, shape = (n_nodes, k_max), int64
+    index : torch.Tensor, shape = (n_nodes, k), int64
         Nearest nodes, nearest first, -1 where a graph has no more.
-    taken : torch.Tensor, shape = (n_nodes, k_max), bool
+    taken : torch.Tensor, shape = (n_nodes, k), bool
         Whether node v takes column j.
-    prob : torch.Tensor, shape = (n_nodes, k_max)
+    prob : torch.Tensor, shape = (n_nodes, k)
         Probability of column j, with gradient: P(k_v > j) where a number k_v is taken.
     z : torch.Tensor, shape = (n_nodes, channels)
         The embeddings that were searched.
     kernel : Kernel, optional
-        Source of membership weights; None for hard memberships.
+        Closeness of two nodes; None for hard memberships.
     two_sided : bool
-        Whether the first column that is not taken is listed as well, with weight 0, so
-        that the size also learns what one member more would have done.
+        Whether columns that are not taken are listed as well, with weight 0, so that size and
+        metric also learn what one member more would have done.
     """
 
     index: Tensor
@@ -99,17 +99,14 @@ class Nearest:
 
         Returns
         -------
-        torch.Tensor, shape = (n_nodes, k_max), bool
-            The columns taken, and the next one where the search is two-sided.
+        torch.Tensor, shape = (n_nodes, k), bool
+            The columns taken, or all where the search is two-sided.
         """
-        if not self.two_sided:
-            return self.taken
-        nearer = torch.cat([torch.ones_like(self.taken[:, :1]), self.taken[:, :-1]], dim=1)
-        return nearer & (self.index >= 0)
+        return self.index >= 0 if self.two_sided else self.taken
 
-    def inclusion(self, node: Tensor, column: Tensor) -> Tensor:
+    def membership(self, node: Tensor, column: Tensor) -> Tensor:
         """
-        Straight-through indicators of listed columns.
+        Straight-through membership of listed columns.
 
         Parameters
         ----------
@@ -119,14 +116,36 @@ class Nearest:
         Returns
         -------
         torch.Tensor, shape = (m,)
-            Exactly 1 where taken and 0 where not, with the gradient of the probability.
+            Exactly 1 where taken and 0 where not, with the gradients of the probability and
+            of the closeness.
         """
         prob = self.prob[node, column]
-        return straight_through(self.taken[node, column].to(prob.dtype), prob)
+        soft = self._added(prob, node, self.index[node, column])
+        return straight_through(self.taken[node, column].to(prob.dtype), soft)
+
+    def inclusion(self, included: Tensor, prob: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """
+        Straight-through inclusion of pairs of nodes.
+
+        Parameters
+        ----------
+        included : torch.Tensor, shape = (m,)
+            1 where an end takes the other, else 0.
+        prob : torch.Tensor, shape = (m,)
+            Probability of that.
+        source, target : torch.Tensor, shape = (m,), int64
+            The pairs.
+
+        Returns
+        -------
+        torch.Tensor, shape = (m,)
+            `included`, with the gradients of the probability and of the closeness.
+        """
+        return straight_through(included, self._added(prob, source, target))
 
     def weight(self, source: Tensor, target: Tensor) -> Tensor:
         """
-        Membership weights of pairs of nodes.
+        Straight-through weight of the ends of pairs of nodes.
 
         Parameters
         ----------
@@ -136,11 +155,17 @@ class Nearest:
         Returns
         -------
         torch.Tensor, shape = (m,)
-            Exactly 1; with gradient unless memberships are hard.
+            Exactly 1; with the gradient of the closeness unless memberships are hard.
         """
-        if self.kernel is None:
-            return self.z.new_ones(len(source))
-        return self.kernel(self.z, source, target)
+        ones = self.z.new_ones(len(source))
+        return (
+            ones
+            if self.kernel is None
+            else straight_through(ones, self.kernel(self.z, source, target))
+        )
+
+    def _added(self, prob: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return prob if self.kernel is None else prob + self.kernel(self.z, source, target)
 
 
 class NeighborhoodRule(torch.nn.Module, ABC):
@@ -152,7 +177,7 @@ class NeighborhoodRule(torch.nn.Module, ABC):
     k_max : int
         Number of nearest nodes to choose from.
     two_sided : bool
-        Whether the first one that is not taken has a gradient to give.
+        Whether those that are not taken have a gradient to give.
     """
 
     k_max: int
@@ -210,8 +235,10 @@ class NeighborhoodSize(NeighborhoodRule):
     """
     Learned number of neighbours k_v of each node.
 
-    ``pi_v = softmax(MLP(z_v))`` over k_min, ..., k_max and ``k_v ~ Categorical(pi_v)``; in
-    `eval()`, or with a deterministic estimator, the mode.
+    ``pi_v = softmax(MLP([z_v, d_v]))`` over k_min, ..., k_max and ``k_v ~ Categorical(pi_v)``;
+    in `eval()`, or with a deterministic estimator, the mode. d_v are the squared distances to
+    the k_max nearest nodes, nearest first, as shares of the largest: where a group ends, they
+    leap. The paper's form, ``MLP(z_v)``, cannot know that of a group it has never seen.
 
     Parameters
     ----------
@@ -221,6 +248,8 @@ class NeighborhoodSize(NeighborhoodRule):
         Width of the hidden layer.
     k_min, k_max : int
         Bounds of the size.
+    dispersion : bool, default=True
+        Whether the size depends on the distances.
 
     Notes
     -----
@@ -228,10 +257,9 @@ class NeighborhoodSize(NeighborhoodRule):
     indicator ``1[k_v > j]`` of the j-th neighbour (from 0) is differentiated as its
     probability ``P(k_v > j) = sum_{k > j} pi_v[k]``. It is exact when the loss is affine
     in the indicators; otherwise it is biased, since it replaces the effect of one member
-    more or less by the derivative at the sampled size. The terms that are evaluated are
-    those of the neighbours taken and of the first one that is not; with
-    ``rejected="drop"`` those of the neighbours taken alone, so that the j-th term is
-    scaled by ``P(k_v > j)``.
+    more or less by the derivative at the sampled size. The terms of all neighbours are
+    evaluated; with ``rejected="drop"`` those of the neighbours taken alone, so that the
+    j-th term is scaled by ``P(k_v > j)``. The distances pass no gradient to the metric.
 
     Sizes start with the middle one as the mode, so that a smaller and a larger size are
     both within reach of the gradient. Where k_min = k_max there is nothing to learn.
@@ -243,10 +271,19 @@ class NeighborhoodSize(NeighborhoodRule):
 
     two_sided: ClassVar[bool] = True
 
-    def __init__(self, in_channels: int, hidden_channels: int, k_min: int, k_max: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        k_min: int,
+        k_max: int,
+        dispersion: bool = True,
+    ) -> None:
         super().__init__()
-        self.k_min, self.k_max = k_min, k_max
+        self.k_min, self.k_max, self.dispersion = k_min, k_max, dispersion
         n_sizes = k_max - k_min + 1
+        if in_channels != -1:
+            in_channels += k_max * dispersion
         widths, in_place = [in_channels, hidden_channels, n_sizes], {"inplace": True}
         self.mlp = MLP(widths, norm=None, act_kwargs=in_place) if n_sizes > 1 else None
         self._start()
@@ -266,7 +303,7 @@ class NeighborhoodSize(NeighborhoodRule):
             self.mlp.reset_parameters()
             self._start()
 
-    def distribution(self, z: Tensor) -> Tensor:
+    def distribution(self, z: Tensor, index: Tensor) -> Tensor:
         """
         Probabilities of the sizes.
 
@@ -274,6 +311,8 @@ class NeighborhoodSize(NeighborhoodRule):
         ----------
         z : torch.Tensor, shape = (n_nodes, channels)
             Embeddings.
+        index : torch.Tensor, shape = (n_nodes, k_max), int64
+            Nearest nodes, nearest first, -1 where a graph has no more.
 
         Returns
         -------
@@ -282,6 +321,8 @@ class NeighborhoodSize(NeighborhoodRule):
         """
         if self.mlp is None:
             return z.new_ones(len(z), 1)
+        if self.dispersion:
+            z = torch.cat([z, _profile(z.detach(), index)], dim=1)
         # Across rows PyTorch takes a fifth of the time that it takes along such short ones.
         return torch.softmax(self.mlp(z).t(), dim=0).t().contiguous()
 
@@ -314,7 +355,7 @@ class NeighborhoodSize(NeighborhoodRule):
         FloatingPointError
             If a probability is not finite.
         """
-        pi = self.distribution(z)
+        pi = self.distribution(z, index)
         check_finite(pi, "neighborhood size", "probability", "node")
         chosen = (
             torch.multinomial(pi.detach(), 1, generator=generator)
@@ -341,6 +382,16 @@ class NeighborhoodSize(NeighborhoodRule):
             The mean, with gradient.
         """
         return nearest.prob.sum(-1).mean()
+
+
+def _profile(z: Tensor, index: Tensor) -> Tensor:
+    """Squared distances to the nearest nodes as shares of the largest, 1 where there is none."""
+    node, column = (index >= 0).nonzero(as_tuple=True)
+    distance = squared_distances(z, node, index[node, column])
+    largest = z.new_zeros(len(z)).index_reduce_(0, node, distance, "amax")[node]
+    # Where all distances are 0, so are their shares.
+    share = distance / (largest + (largest == 0))
+    return z.new_ones(index.shape).index_put_((node, column), share)
 
 
 class EntmaxSupport(NeighborhoodRule):
@@ -446,6 +497,7 @@ def search(
     include_self: bool,
     sample: bool,
     two_sided: bool,
+    near_misses: int,
     generator: torch.Generator | None,
 ) -> Nearest:
     """
@@ -468,8 +520,10 @@ def search(
     sample : bool
         Whether sizes are drawn.
     two_sided : bool
-        Whether the first neighbour that is not taken is listed as well, if the rule has a
-        gradient for it.
+        Whether neighbours that are not taken are listed as well, if the rule has a gradient
+        for them.
+    near_misses : int
+        How many beyond k_max are listed then.
     generator : torch.Generator, optional
         Source of random numbers.
 
@@ -478,6 +532,11 @@ def search(
     Nearest
         The neighbourhoods.
     """
-    index = knn(z.detach(), batch, rule.k_max, num_graphs=num_graphs, include_self=include_self)
-    taken, prob = rule(z, index, sample, generator)
-    return Nearest(index, taken, prob, z, kernel, two_sided and rule.two_sided)
+    two_sided = two_sided and rule.two_sided
+    # Without a kernel those beyond k_max have no gradient to give.
+    beyond = near_misses if two_sided and kernel is not None else 0
+    found = rule.k_max + beyond
+    index = knn(z.detach(), batch, found, num_graphs=num_graphs, include_self=include_self)
+    taken, prob = rule(z, index[:, : rule.k_max].contiguous(), sample, generator)
+    taken, prob = (torch.nn.functional.pad(part, (0, beyond)) for part in (taken, prob))
+    return Nearest(index, taken, prob, z, kernel, two_sided)

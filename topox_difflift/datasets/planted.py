@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import pi
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch_geometric.data import Data
@@ -17,8 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["PLANTED", "planted_cells"]
 
-#: Kinds of planted cells, each with the number of nodes of a cell by default.
-PLANTED = {"hyperedges": 3, "cycles": 4, "triangles": 3}
+
+class Plan(NamedTuple):
+    """What a kind of planted cells is by default: nodes of a cell, cells of a graph, margin."""
+
+    size: int
+    num_groups: int
+    margin: int
+
+
+#: Kinds of planted cells.
+PLANTED = {
+    "hyperedges": Plan(3, 6, 1),
+    "cycles": Plan(4, 4, 2),
+    "triangles": Plan(3, 6, 1),
+}
 
 _PLACE = 6
 # Distance of neighbours on a planted cycle; prototypes of two groups are 3.5 apart on average.
@@ -32,9 +45,10 @@ def planted_cells(
     num_graphs: int = 3000,
     sizes: Sequence[int] | None = None,
     *,
-    num_groups: int = 6,
+    num_groups: int | None = None,
     noise: float = 0.05,
     distractors: int = 10,
+    margin: int | None = None,
     seed: int = 0,
 ) -> list[Data]:
     r"""
@@ -56,14 +70,17 @@ def planted_cells(
     sizes : sequence of int, optional
         Sizes of the groups, from 3 to 8, each drawn with equal chance: ``(3,)`` makes all
         alike and ``(3, 4, 5)`` mixes them. By default 3, for cycles 4.
-    num_groups : int, default=6
-        Groups of each graph, at least 2.
+    num_groups : int, optional
+        Groups of each graph, at least 2. By default 6, for cycles 4.
     noise : float, default=0.05
         Standard deviation of a node's place in each direction. The larger, the less the places
         say about the groups.
     distractors : int, default=10
         Number of features without any meaning. The more, the less do distances of raw features
         say about the groups.
+    margin : int, optional
+        Signs of +1 that every group lacks at least in a graph of label 0. The more, the more
+        does a part of a group tell already. By default 1, for cycles 2.
     seed : int, default=0
         Seed; the global seed is not touched. Take another one for a test set.
 
@@ -103,14 +120,18 @@ def planted_cells(
     >>> from topox_difflift.datasets import planted_cells
     >>> graph = planted_cells("cycles", 1)[0]
     >>> graph.num_nodes, graph.planted_size.tolist()
-    (24, [4, 4, 4, 4, 4, 4])
+    (16, [4, 4, 4, 4])
     """
     check_one_of("kind", kind, tuple(PLANTED))
-    sizes = (PLANTED[kind],) if sizes is None else tuple(sizes)
+    plan = PLANTED[kind]
+    sizes = (plan.size,) if sizes is None else tuple(sizes)
+    num_groups = plan.num_groups if num_groups is None else num_groups
+    margin = plan.margin if margin is None else margin
     _check_sizes(kind, sizes)
     check_at_least("num_graphs", num_graphs, 1)
     check_at_least("num_groups", num_groups, 2)
     check_at_least("distractors", distractors, 0)
+    _check_margin(margin, sizes)
     if not noise >= 0:
         raise ValueError(f"Expected 'noise' to be at least 0 (got {noise})")
     generator = torch.Generator().manual_seed(seed)
@@ -119,7 +140,7 @@ def planted_cells(
     # Tables of groups (rows) and their members (columns); smaller groups end earlier.
     taken = torch.arange(max(sizes)) < size.unsqueeze(-1)
     y = torch.randint(2, (num_graphs,), generator=generator)
-    sign = _signs(taken, y, generator) * 2.0 - 1.0
+    sign = _signs(taken, y, margin, generator) * 2.0 - 1.0
     place = _places(size, taken, kind == "cycles", noise, generator)
     others = torch.randn(*taken.shape, distractors, generator=generator)
     x = torch.cat([place, sign.unsqueeze(-1), others], dim=-1).flatten(1, 2)
@@ -155,7 +176,17 @@ def _check_sizes(kind: str, sizes: tuple[int, ...]) -> None:
             )
 
 
-def _signs(taken: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+def _check_margin(margin: int, sizes: tuple[int, ...]) -> None:
+    check_at_least("margin", margin, 1)
+    # Half of the signs are +1: that many have to be missing from some groups, and can be.
+    if margin > min(sizes) // 2:
+        raise ValueError(
+            f"Expected 'margin' to be from 1 to {min(sizes) // 2}, half of the smallest of 'sizes' "
+            f"(got {margin}); take a smaller margin, or larger groups"
+        )
+
+
+def _signs(taken: Tensor, y: Tensor, margin: int, generator: torch.Generator) -> Tensor:
     """Tell which signs are +1: half of each column, uniformly among the tables of that label."""
     positive = torch.zeros_like(taken)
     half = taken.sum(1, keepdim=True) // 2
@@ -163,7 +194,8 @@ def _signs(taken: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
     while len(open_):
         inside = taken[open_]
         drawn = _ranks(inside, generator) < half[open_]
-        right = (drawn | ~inside).all(2).any(1) == y[open_]
+        missing = (inside & ~drawn).sum(2).amin(1)
+        right = torch.where(y[open_] == 1, missing == 0, missing >= margin)
         positive[open_[right]] = drawn[right]
         open_ = open_[~right]
     return positive

@@ -202,7 +202,7 @@ class Domain(ABC):
         return False
 
     def rule(
-        self, in_channels: int, hidden_channels: int, k_min: int, k_max: int
+        self, in_channels: int, hidden_channels: int, k_min: int, k_max: int, dispersion: bool
     ) -> NeighborhoodRule:
         """
         Make the module that says which of the nearest nodes a node takes.
@@ -213,13 +213,15 @@ class Domain(ABC):
             Widths of the embeddings and of hidden layers.
         k_min, k_max : int
             Bounds of the number of neighbours.
+        dispersion : bool
+            Whether the number depends on how far apart the neighbours are.
 
         Returns
         -------
         NeighborhoodRule
             A learned number of them.
         """
-        return NeighborhoodSize(in_channels, hidden_channels, k_min, k_max)
+        return NeighborhoodSize(in_channels, hidden_channels, k_min, k_max, dispersion)
 
     @abstractmethod
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
@@ -443,7 +445,8 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     Pairs of a node and one of its k_v nearest, each once, none an edge already.
 
     The gradient of the sizes reaches a pair through the probability that at least one
-    of its ends takes the other.
+    of its ends takes the other, that of the metric through the closeness of its ends. Where
+    the search is two-sided, pairs that neither end takes are listed, but not included.
 
     Parameters
     ----------
@@ -458,7 +461,8 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
         The pairs, in lexicographic order.
     """
     cells, included, either = _pairs(graph, nearest)
-    return replace(cells, inclusion=straight_through(included, either))
+    u, v = cells.vertices.view(-1, 2).unbind(1)
+    return replace(cells, inclusion=nearest.inclusion(included, either, u, v))
 
 
 def chosen_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:

@@ -88,7 +88,7 @@ class DCM(Cell):
         return rank == 1
 
     def rule(
-        self, in_channels: int, hidden_channels: int, k_min: int, k_max: int
+        self, in_channels: int, hidden_channels: int, k_min: int, k_max: int, dispersion: bool
     ) -> NeighborhoodRule:
         """
         Make the module that says which of the nearest nodes a node takes.
@@ -99,6 +99,8 @@ class DCM(Cell):
             Not used.
         k_max : int
             Number of nearest nodes.
+        dispersion : bool
+            Not used.
 
         Returns
         -------

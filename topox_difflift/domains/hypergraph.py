@@ -166,5 +166,4 @@ def nearest_sets(nearest: Nearest, batch: Tensor, smallest: int) -> CandidateCel
     order = torch.argsort(node * len(batch) + member)
     node, column, member = node[order], column[order], member[order]
     proposers, sizes = torch.unique_consecutive(node, return_counts=True)
-    weight = nearest.inclusion(node, column) * nearest.weight(node, member)
-    return CandidateCells(member, sizes, batch[proposers], weight)
+    return CandidateCells(member, sizes, batch[proposers], nearest.membership(node, column))
