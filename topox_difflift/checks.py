@@ -8,7 +8,10 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-__all__ = ["check_at_least", "check_finite", "check_flag", "check_one_of", "is_finite"]
+__all__ = [
+    "check_at_least", "check_finite", "check_flag", "check_one_of", "check_share",
+    "is_finite",
+]  # fmt: skip
 
 
 def check_one_of(name: str, value: object, allowed: tuple[str, ...], hint: str = "") -> None:
@@ -83,6 +86,26 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
+
+
+def check_share(name: str, value: float) -> None:
+    """
+    Check that a value is a share that leaves something.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : float
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"Expected '{name}' to be at least 0 and below 1 (got {value!r})")
 
 
 def is_finite(values: Tensor) -> bool:

@@ -11,7 +11,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from topox_difflift.checks import check_one_of
-from topox_difflift.compare.grid import ARMS
+from topox_difflift.compare.grid import ARMS, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ __all__ = ["Difference", "Report", "Row", "comparison_of", "paired_difference"]
 Record = dict[str, Any]
 #: What differs between the arms, the datasets or the repetitions of one comparison.
 _VARIES = {
-    *("dataset", "root", "domain", "tnn", "lifting", "encoder", "estimator", "memberships"),
-    *("rate", "k_min", "k_max", "seed", "fold"),
+    *("dataset", "domain", "tnn", "lifting", "encoder", "estimator", "options", "rate"),
+    *("seed", "fold"),
 }
 
 
@@ -291,7 +291,7 @@ def comparison_of(row: Row) -> tuple[str, str, str, str]:
 
 def _place(arm: str) -> tuple[int, str]:
     """Order arms as `ARMS` does; those of a later version come last."""
-    kind = arm.partition("/")[0]
+    kind = kind_of(arm)
     return ARMS.index(kind) if kind in ARMS else len(ARMS), arm
 
 
