@@ -39,7 +39,7 @@ LEARNED = ("accept_all", "difflift")
 
 def rows_of(kind: str) -> dict[str, dict[str, Any]]:
     """Return the options of each row: bounds, static liftings, and learned ones."""
-    k = {"k_min": KINDS[kind]["k"], "k_max": KINDS[kind]["k"]}
+    k = {"options": {"k_min": KINDS[kind]["k"], "k_max": KINDS[kind]["k"]}}
     return {
         # First the two ends of the gap.
         "none": {"lifting": "none"},

@@ -229,14 +229,24 @@ REFUSED = [
     (["--lifting", "cycle", "--domain", "simplicial"], "'domain' to be 'cell'"),
     (["--lifting", "cycle", "--tnn", "unigcn"], "for domain 'cell' (got 'unigcn'"),
     (["--lifting", "khop", "--estimator", "gumbel"], "no 'estimator' with lifting 'khop'"),
-    (["--lifting", "none", "--k-max", "3"], "no 'k_max' with lifting 'none'"),
+    (["--lifting", "none", "--option", "k_max=3"], "no 'k_max' with lifting 'none'"),
+    (["--lifting", "accept_all", "--option", "dispersion=false"], "or take lifting 'difflift'"),
+    (["--domain", "hypergraph", "--option", "rings=true"], "or take domain 'cell'"),
+    (["--option", "rings"], "name=value, such as rings=true, or paper (got 'rings')"),
+    (["--option", "k=3"], "'options' to be one of k_min, k_max, memberships"),
+    (["--option", "memberships=soft"], "'memberships' to be one of kernel, hard"),
+    (["--option", "rings=1"], "'rings' to be True or False (got 1)"),
     (["--lifting", "clique", "--domain", "cell"], "'domain' to be 'simplicial'"),
     (["--lifting", "knn", "--tnn", "cwn"], "for domain 'hypergraph' (got 'cwn'"),
     (["--lifting", "random", "--estimator", "gumbel"], "or take lifting 'difflift'"),
     (["--lifting", "random", "--rate", "1.5"], "'rate' to be a probability"),
     (["--rate", "0.5"], "no 'rate' with lifting 'difflift'"),
-    (["--k-min", "0"], "'k_min'"),
-    (["--k-min", "4", "--k-max", "3"], "'k_max'"),
+    (["--option", "k_min=0"], "'k_min'"),
+    (["--option", "k_min=4,k_max=3"], "'k_max'"),
+    (["--project", "-1"], "'project' to be an integer of at least 0, 0 for no projection"),
+    (["--dropout", "1"], "'dropout' to be at least 0 and below 1"),
+    (["--weight-decay", "-1"], "'weight_decay' to be at least 0"),
+    (["--device", "tpu"], "'device' to be one of auto, cpu, cuda"),
     (["--max-epochs", "0"], "'max_epochs'"),
     (["--batch-size", "0"], "'batch_size'"),
     (["--lr", "0"], "'lr' to be positive"),
@@ -579,7 +589,7 @@ def test_graphs_without_cells_have_an_answer(name: str) -> None:
 
 def test_every_registered_lifting_can_be_trained_with() -> None:
     assert set(LIFTINGS) == {lifting for lifting, *_ in ARMS}
-    kept = TrainingConfig(lifting="random", rate=0.2, k_min=7).build(7, 4, 2).lift.lift
+    kept = TrainingConfig(lifting="random", rate=0.2, options={"k_min": 7}).build(7, 4, 2).lift.lift
     assert (kept.estimator.rate, kept.k_min, kept.k_max) == (0.2, 7, 7)  # type: ignore[union-attr]
 
 

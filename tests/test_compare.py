@@ -103,7 +103,7 @@ def test_every_run_has_an_identity_of_its_own_that_does_not_depend_on_where_data
             encoders=("gin", "gps"),
             estimators=("straight_through", "gumbel"),
             seeds=(0, 1),
-            options=options,
+            settings=options,
         )
         return [run.id for run in grid.plan().runs]
 

@@ -87,7 +87,7 @@ def test_resampling_counts_candidates_and_leaves_the_model_as_it_is() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.lift.lift.rejected == "keep"
     # Of fixed size, there are as many candidate pairs in every draw.
-    model = TrainingConfig(hidden_channels=8, k_min=3, k_max=3).build(7, 4, 2)
+    model = TrainingConfig(hidden_channels=8, options={"k_min": 3, "k_max": 3}).build(7, 4, 2)
     counts = resample(model, graphs, batch_size=6, draws=3)["probabilities"]["1"]
     candidates = model.lifted(Batch.from_data_list(graphs)).summary().ranks[0].candidates
     assert sum(counts) == 3 * candidates
@@ -96,7 +96,7 @@ def test_resampling_counts_candidates_and_leaves_the_model_as_it_is() -> None:
 @pytest.mark.parametrize("lifting", ["accept_all", "cycle"])
 def test_prediction_without_a_draw_has_no_variance(lifting: str) -> None:
     sizes = {"k_min": 3, "k_max": 3} if lifting == "accept_all" else {}
-    model = TrainingConfig(lifting=lifting, hidden_channels=8, **sizes).build(7, 4, 2)
+    model = TrainingConfig(lifting=lifting, hidden_channels=8, options=sizes).build(7, 4, 2)
     found = resample(model, datasets.molecules(4), batch_size=4)
     expected = None if lifting == "cycle" else pytest.approx(0, abs=1e-12)
     assert found["prediction_variance"] == expected

@@ -89,7 +89,7 @@ def downward_by_loop(model, lifted, found):
         above = [] if g is None else lifted.cells(rank + 1)
         for i in range(lifted.num_cells[rank]):
             row = torch.zeros(model.out_channels, dtype=lifted.x_0.dtype)
-            if rank in model.channels:
+            if rank and rank in model.channels:
                 row = row + model.own[str(rank)].weight @ found[rank][i]
             for j, cell in enumerate(above):
                 lower = lifted.cells(rank)
@@ -98,7 +98,9 @@ def downward_by_loop(model, lifted, found):
                     row = row + model.down[str(rank + 1)].weight @ sent
             rows.append(row)
         g = torch.stack(rows) if rows else torch.zeros(0, model.out_channels).to(lifted.x_0)
-    return model.norm(g + model.bias)
+    parts = [("handed", g)] if model.max_rank else []
+    parts += [("own", found[0] @ model.own["0"].weight.t())] if 0 in model.channels else []
+    return sum(model.norms[name].norm(part + model.norms[name].bias) for name, part in parts)
 
 
 @pytest.mark.laws

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "check_at_least", "check_finite", "check_flag", "check_generator", "check_one_of", "is_finite",
+    "check_at_least", "check_finite", "check_flag", "check_generator", "check_one_of",
+    "check_share", "is_finite",
 ]  # fmt: skip
 
 
@@ -85,6 +86,26 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
+
+
+def check_share(name: str, value: float) -> None:
+    """
+    Check that a value is a share that leaves something.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : float
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"Expected '{name}' to be at least 0 and below 1 (got {value!r})")
 
 
 def check_generator(generator: torch.Generator | None, device: torch.device) -> None:

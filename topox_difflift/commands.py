@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 import topox_difflift
-from topox_difflift.compare.command import compare
+from topox_difflift.compare.command import (
+    DeviceOption,
+    DropoutOption,
+    LearningRateOption,
+    OptionsOption,
+    ProjectOption,
+    WeightDecayOption,
+    compare,
+)  # fmt: skip
 from topox_difflift.datasets import SYNTHETIC
 from topox_difflift.datasets.sources import NAMES
 from topox_difflift.domains import DOMAINS
@@ -96,18 +104,10 @@ def train(  # numpydoc ignore=PR01
         str | None,
         typer.Option(help=f"{_names(ESTIMATORS)}. Only difflift. [default: straight_through]"),
     ] = None,
-    memberships: Annotated[
-        str | None, typer.Option(help="kernel, hard. Only difflift. [default: kernel]")
-    ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Share of cells accepted. Only random. [default: 0.5]")
     ] = None,
-    k_min: Annotated[
-        int | None, typer.Option(help="Fewest neighbours. Not for static ones. [default: 2]")
-    ] = None,
-    k_max: Annotated[
-        int | None, typer.Option(help="Most neighbours. Not for static ones. [default: 5]")
-    ] = None,
+    options: OptionsOption = None,
     hidden_channels: Annotated[int, typer.Option(help="Width of the hidden layers.")] = 32,
     n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
     batch_size: Annotated[int, typer.Option(help="Graphs per step; nodes: one graph.")] = 32,
@@ -116,9 +116,11 @@ def train(  # numpydoc ignore=PR01
         int | None,
         typer.Option(help="Stop after so many epochs without a better validation score."),
     ] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam. [default: 0.003, with gps 0.001]")
-    ] = None,
+    lr: LearningRateOption = None,
+    project: ProjectOption = None,
+    dropout: DropoutOption = None,
+    weight_decay: WeightDecayOption = None,
+    device: DeviceOption = "auto",
     seed: Annotated[
         int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
     ] = 0,
@@ -136,7 +138,6 @@ def train(  # numpydoc ignore=PR01
             "0 to 9. [default: one random split, or the first]"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda: where to train.")] = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),
@@ -157,13 +158,13 @@ def train(  # numpydoc ignore=PR01
     from topox_difflift.config import TrainingConfig
     from topox_difflift.job import Job
 
-    options = {
+    chosen = {
         name: value
         for name, value in context.params.items()
         if name not in ("out", "resume") and context.get_parameter_source(name).name != "DEFAULT"  # type: ignore[union-attr]
     }
-    if resume is not None and (options or out is not None):
-        given = [*options, *(["out"] if out is not None else [])]
+    if resume is not None and (chosen or out is not None):
+        given = [*chosen, *(["out"] if out is not None else [])]
         raise typer.BadParameter(
             "a run is continued with its own options; leave out "
             + ", ".join("--" + name.replace("_", "-") for name in given),
@@ -177,7 +178,7 @@ def train(  # numpydoc ignore=PR01
             job = Job.resume(resume)
         else:
             folder = out if out is not None else _new_folder()
-            job = Job.start(TrainingConfig(**options), folder)
+            job = Job.start(TrainingConfig(**chosen), folder)
     except (ValueError, FileExistsError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from error
     console.print(f"{job.describe()}\nleaving everything under {folder}", highlight=False)

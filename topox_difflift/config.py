@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 -- a dataclass shows its types
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch_geometric.data import Data
 
-from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.checks import check_at_least, check_one_of, check_share
 from topox_difflift.datasets import PLANTED
 from topox_difflift.datasets.protocols import settle_protocol
 from topox_difflift.domains import DOMAINS
@@ -17,22 +18,28 @@ from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
 from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
 from topox_difflift.nn.nodes import NODES_ONLY
+from topox_difflift.options import make_lifting, settle_options
 from topox_difflift.tasks import Task, task_of
 
-__all__ = ["NETWORKS", "TrainingConfig"]
+__all__ = ["NETWORKS", "TrainingConfig", "usual_domain"]
 
 #: What a run can end in: the topological networks, and a plain GNN, which reads no cell.
 NETWORKS = {**TNNS, "gnn": NODES_ONLY}
 
-#: Learning rates of encoders that need another one than 0.003.
+#: Learning rates of encoders that need another one.
 _RATES = {"gps": 0.001}
-_SIZES = {"k_min": 2, "k_max": 5}
-#: Options that only some liftings have, with their defaults.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "difflift": {"estimator": "straight_through", "memberships": "kernel", **_SIZES},
-    "accept_all": _SIZES,
-    "random": {"rate": 0.5, **_SIZES},
+#: Which lifting decides by what, and the default.
+_DECIDING: dict[str, dict[str, Any]] = {
+    "difflift": {"estimator": "straight_through"},
+    "random": {"rate": 0.5},
 }
+#: What is usual where graphs are predicted, and where nodes are.
+_RECIPES: dict[str, dict[str, float]] = {
+    "graph": {"lr": 0.003, "dropout": 0.0, "weight_decay": 0.0},
+    "node": {"lr": 0.01, "dropout": 0.5, "weight_decay": 5e-4},
+}
+#: Features that are so many times as wide as the hidden layers are projected.
+_WIDE = 4
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,12 @@ class TrainingConfig:
         Node embedding.
     estimator : str, optional
         How "difflift" accepts cells. "score_function" lifts each batch four times a step.
-    memberships : {"kernel", "hard"}, optional
-        Whether memberships of "difflift" carry a gradient to the distances that chose them.
     rate : float, optional
         Share of the cells that "random" accepts.
-    k_min, k_max : int, optional
-        Bounds of the learned neighbourhood size of "difflift", "accept_all" and "random".
+    options : mapping of str to object, optional
+        Arguments of `DiffLift` and of its domain by name, those of
+        `topox_difflift.options.OPTIONS`: for "difflift" all, for "accept_all" and "random" those
+        that say what is proposed. ``{"paper": True}`` is the paper's own form.
     hidden_channels, n_layers : int
         Width, and number of layers of the topological network.
     batch_size, max_epochs : int
@@ -76,8 +83,24 @@ class TrainingConfig:
         Epochs in succession without a better validation score after which a run stops; by
         default it goes on to `max_epochs`.
     lr : float, optional
-        Learning rate of Adam; by default 0.003 with GIN and 0.001 with GPS, whose attention
-        does not get off the ground at more.
+        Learning rate of Adam; by default 0.001 with GPS, whose attention does not get off the
+        ground at more, else 0.01 where nodes are predicted and 0.003 where graphs are.
+    project : int, optional
+        Width to which a learned linear layer, with a layer norm, brings the node features first,
+        for every lifting and for a plain GNN; 0 for none. By default `hidden_channels` where the
+        features are more than four times as wide, else none.
+    dropout : float, optional
+        Share of the features before and after they are projected, and of what the prediction is
+        made from, that is dropped in training; by default 0.5 where nodes are predicted, else 0.
+        Features that are not projected are left alone.
+    weight_decay : float, optional
+        Of Adam, for all parameters but those of the lifting: the gradient of an acceptance is
+        so small that decay would decide in its place. By default 0.0005 where nodes are
+        predicted, else 0.
+    device : {"auto", "cpu", "cuda"}
+        Where to train; by default on a CUDA device if there is one. Figures from there differ
+        from those of the CPU by rounding and by the draws, and from run to run by the order of
+        sums. A run tests on the CPU.
     seed : int
         Seed of the split, the initialisation, the batches and the lifting.
     protocol : str, optional
@@ -87,9 +110,6 @@ class TrainingConfig:
         Which of ten splits, from 0 to 9: a round of a ten-fold cross-validation, by default
         one split of 80, 10 and 10 %, or one of the published splits, by default the first.
         The folds of a cross-validation are the same for all rounds of a seed.
-    device : {"cpu", "cuda"}
-        Where to train. Figures from "cuda" differ from those of the host by rounding and by the
-        draws, and from run to run by the order of sums.
 
     Raises
     ------
@@ -104,47 +124,66 @@ class TrainingConfig:
     lifting: str = "difflift"
     encoder: str = "gin"
     estimator: str | None = None
-    memberships: str | None = None
     rate: float | None = None
-    k_min: int | None = None
-    k_max: int | None = None
+    options: Mapping[str, Any] | None = None
     hidden_channels: int = 32
     n_layers: int = 2
     batch_size: int = 32
     max_epochs: int = 20
     patience: int | None = None
     lr: float | None = None
+    project: int | None = None
+    dropout: float | None = None
+    weight_decay: float | None = None
+    device: str = "auto"
     seed: int = 0
     protocol: str | None = None
     fold: int | None = None
-    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the options and fill in those that follow from others."""
         check_one_of("lifting", self.lifting, tuple(LIFTINGS))
         check_one_of("encoder", self.encoder, tuple(ENCODERS))
-        check_one_of("device", self.device, ("cpu", "cuda"))
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)
         if self.patience is not None:
             check_at_least("patience", self.patience, 1, "or None to go on to the last epoch")
         protocol, fold = settle_protocol(self.dataset, self.protocol, self.fold)
-        object.__setattr__(self, "protocol", protocol)
-        object.__setattr__(self, "fold", fold)
-        if self.lr is None:
-            object.__setattr__(self, "lr", _RATES.get(self.encoder, 0.003))
-        elif not self.lr > 0:
-            raise ValueError(f"Expected 'lr' to be positive (got {self.lr})")
+        self._settle(protocol=protocol, fold=fold)
+        self._settle_recipe()
         self._settle_domain()
         self._settle_lifting()
+
+    def _settle(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _settle_recipe(self) -> None:
+        recipe = dict(_RECIPES[self.task.level])
+        if self.encoder in _RATES:
+            recipe["lr"] = _RATES[self.encoder]
+        self._settle(**{k: v for k, v in recipe.items() if getattr(self, k) is None})
+        if not self.lr > 0:  # type: ignore[operator]
+            raise ValueError(f"Expected 'lr' to be positive (got {self.lr})")
+        check_share("dropout", self.dropout)  # type: ignore[arg-type]
+        if not self.weight_decay >= 0:  # type: ignore[operator]
+            raise ValueError(f"Expected 'weight_decay' to be at least 0 (got {self.weight_decay})")
+        if self.project is not None:
+            check_at_least("project", self.project, 0, "0 for no projection")
+        check_one_of("device", self.device, ("auto", "cpu", "cuda"))
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                "Expected 'device' to be 'auto' or 'cpu' where torch finds no CUDA device (got "
+                "'cuda')"
+            )
 
     def _settle_domain(self) -> None:
         domain, tnn, target = self.domain, self.tnn, leads_to(self.lifting)
         if tnn is not None:
             check_one_of("tnn", tnn, tuple(NETWORKS))
         if domain is None:
-            domain = target or (NETWORKS[tnn].domains[0] if tnn else "cell")
+            domain = usual_domain(self.lifting, tnn)
         check_one_of("domain", domain, tuple(DOMAINS))
         topology = DOMAINS[domain].topology
         fitting = [name for name, adapter in NETWORKS.items() if topology in adapter.domains]
@@ -160,8 +199,7 @@ class TrainingConfig:
                 f"Expected 'domain' to be {target!r} with lifting {self.lifting!r}, which makes "
                 f"no other (got {domain!r})"
             )
-        object.__setattr__(self, "domain", domain)
-        object.__setattr__(self, "tnn", tnn)
+        self._settle(domain=domain, tnn=tnn)
 
     def _settle_lifting(self) -> None:
         planted = [f"planted_{kind}" for kind in PLANTED]
@@ -170,35 +208,28 @@ class TrainingConfig:
                 f"Expected 'dataset' to be {' or '.join(planted)} with lifting 'oracle', which "
                 f"takes planted cells (got {self.dataset!r}); take another lifting"
             )
-        names = {name for options in _OPTIONS.values() for name in options}
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        settled = {**_OPTIONS.get(self.lifting, {}), **given}
-        for name in sorted(settled.keys() - _OPTIONS.get(self.lifting, {}).keys()):
-            having = [lifting for lifting, options in _OPTIONS.items() if name in options]
-            raise ValueError(
-                f"Expected no {name!r} with lifting {self.lifting!r}, where it would have no "
-                f"effect; leave it out, or take lifting {' or '.join(map(repr, having))}"
-            )
         assert self.tnn is not None  # noqa: S101 -- settled before, for the type checker
-        if "estimator" in settled:
-            check_one_of("estimator", settled["estimator"], tuple(ESTIMATORS))
-            if NETWORKS[self.tnn].learns == () and ESTIMATORS[settled["estimator"]].pathwise:
+        assert self.domain is not None  # noqa: S101
+        own = _DECIDING.get(self.lifting, {})
+        for having, settings in _DECIDING.items():
+            for name in settings.keys() - own.keys():
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"Expected no {name!r} with lifting {self.lifting!r}, where it would have "
+                        f"no effect; leave it out, or take lifting {having!r}"
+                    )
+        self._settle(**{k: v for k, v in own.items() if getattr(self, k) is None})
+        if self.estimator is not None:
+            check_one_of("estimator", self.estimator, tuple(ESTIMATORS))
+            if NETWORKS[self.tnn].learns == () and ESTIMATORS[self.estimator].pathwise:
                 raise ValueError(
                     "Expected 'tnn' to be a network that a lifting can learn through (got "
                     f"{self.tnn!r}, which {NETWORKS[self.tnn].why}); take another, estimator "
                     "'score_function', or a static lifting"
                 )
-        if "memberships" in settled:
-            check_one_of("memberships", settled["memberships"], ("kernel", "hard"))
-        if "rate" in settled:
-            FixedRate(settled["rate"])  # checks it
-        if "k_min" in settled:
-            check_at_least("k_min", settled["k_min"], 1)
-            if "k_max" not in given:
-                settled["k_max"] = max(settled["k_min"], settled["k_max"])
-            check_at_least("k_max", settled["k_max"], settled["k_min"], "the value of k_min")
-        for name, value in settled.items():
-            object.__setattr__(self, name, value)
+        if self.rate is not None:
+            FixedRate(self.rate)  # checks it
+        self._settle(options=settle_options(self.options or {}, self.lifting, self.domain))
 
     @property
     def task(self) -> Task:
@@ -223,20 +254,39 @@ class TrainingConfig:
         TopologicalNetwork
             The model; no parameter waits for a first input. The global seed is as before.
         """
-        hidden, smallest = self.hidden_channels, _smallest_graph(in_channels, edge_channels)
+        smallest = _smallest_graph(in_channels, edge_channels)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(self.seed)
-            encoder = ENCODERS[self.encoder](in_channels, hidden)
+            hidden = self.hidden_channels
+            project, width = self._projection(in_channels)
+            encoder = ENCODERS[self.encoder](width, hidden)
             # At once, so that its weights do not depend on the lifting.
-            encoder(smallest.x, smallest.edge_index, smallest.batch, smallest.edge_attr)
-            tnn = self._build_tnn(in_channels + hidden)
-            lift = EmbedThenLift(encoder, self._lifting(in_channels, tnn))
-            adapter, level = NETWORKS[str(self.tnn)], self.task.level
+            z = smallest.x.new_zeros(3, width)
+            encoder(z, smallest.edge_index, smallest.batch, smallest.edge_attr)
+            tnn = self._build_tnn(width + hidden)
             model = TopologicalNetwork(
-                lift, tnn, out_channels, level, hidden_channels=hidden, adapter=adapter
+                EmbedThenLift(encoder, self._lifting(tnn), project),
+                tnn,
+                out_channels,
+                self.task.level,
+                hidden_channels=hidden,
+                dropout=float(self.dropout or 0),
+                adapter=NETWORKS[str(self.tnn)],
             )
             model.eval()(smallest)
         return model.train()
+
+    def _projection(self, in_channels: int) -> tuple[torch.nn.Module | None, int]:
+        """Make what the node features pass through first, and say how wide they then are."""
+        width = self.project
+        if width is None:
+            width = self.hidden_channels if in_channels > _WIDE * self.hidden_channels else 0
+        if width == 0:
+            return None, in_channels
+        dropout = torch.nn.Dropout(float(self.dropout or 0))
+        linear = torch.nn.Linear(in_channels, width, bias=False)
+        # Of rows that sum to 1 the layer makes features so small that any bias would hide them.
+        return torch.nn.Sequential(dropout, linear, torch.nn.LayerNorm(width), dropout), width
 
     def _build_tnn(self, channels: int) -> torch.nn.Module:
         assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
@@ -248,24 +298,48 @@ class TrainingConfig:
             )
         return build(channels, self.hidden_channels, self.n_layers)
 
-    def _lifting(self, in_channels: int, tnn: torch.nn.Module) -> torch.nn.Module:
+    def _lifting(self, tnn: torch.nn.Module) -> torch.nn.Module:
         make, width = LIFTINGS[self.lifting], self.hidden_channels
         assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
         known = NETWORKS[self.tnn].settled(tnn)
-        if self.lifting in _OPTIONS:
-            return make(
-                self.domain,
+        if self.options:
+            options = dict(self.options)
+            if not known.kept:
+                options["rejected"] = "drop"
+            for name in _DECIDING.get(self.lifting, {}):
+                options[name] = getattr(self, name)
+            return make_lifting(
+                self.lifting,
+                str(self.domain),
+                options,
                 # Ranks that the network does not read would never be trained.
                 max_rank=known.max_rank,
-                rejected="keep" if known.kept else "drop",
                 encoder=Carried(width),
                 hidden_channels=width,
                 generator=torch.Generator(),
-                **{name: getattr(self, name) for name in _OPTIONS[self.lifting]},
             )
-        if self.lifting == "knn":  # not by the embedding, which the features carry along
-            return make(in_channels=in_channels)
+        if self.lifting == "knn":  # by neither a learned projection nor the embedding
+            return make(key="given")
         return make() if leads_to(self.lifting) else make(self.domain, known.max_rank)
+
+
+def usual_domain(lifting: str, tnn: str | None) -> str:
+    """
+    Domain of a run that names none.
+
+    Parameters
+    ----------
+    lifting : str
+        Name in `LIFTINGS`.
+    tnn : str, optional
+        Name in `NETWORKS`.
+
+    Returns
+    -------
+    str
+        The one that the lifting leads to, else the first that the network is for, else "cell".
+    """
+    return leads_to(lifting) or (NETWORKS[tnn].domains[0] if tnn else "cell")
 
 
 def _smallest_graph(in_channels: int, edge_channels: int) -> Data:

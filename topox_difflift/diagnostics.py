@@ -127,8 +127,8 @@ class GradientNorms(Callback):
     """
     Euclidean norm of the gradient of each stage, before it is clipped, as a mean over an epoch.
 
-    Stages are "encoder", of a learned lifting "memberships", "sizes" and "acceptance", and
-    "network" for all that follows.
+    Stages are "encoder", with what projects the features first, of a learned lifting
+    "memberships", "sizes" and "acceptance", and "network" for all that follows.
 
     Attributes
     ----------
@@ -219,7 +219,7 @@ def _gradient_norms(model: TopologicalNetwork) -> dict[str, float]:
 
 def _stage(name: str) -> str:
     """Stage that a parameter of a `TopologicalNetwork` with an `EmbedThenLift` belongs to."""
-    if name.startswith("lift.encoder."):
+    if name.startswith(("lift.project.", "lift.encoder.")):
         return "encoder"
     part = name.removeprefix("lift.lift.").partition(".")[0]
     return _STAGES.get(part, "network") if name.startswith("lift.lift.") else "network"

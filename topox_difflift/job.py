@@ -271,7 +271,7 @@ class Job:
         FileExistsError
             If `out` holds a run.
         ValueError
-            If the dataset cannot be used, or the device is not there.
+            If the dataset cannot be used.
         """
         out = Path(out)
         if (out / "config.json").exists():
@@ -279,7 +279,6 @@ class Job:
                 f"Expected 'out' to be a folder without a run (got {str(out)!r}); continue that "
                 f"one with --resume {out}, or take another folder"
             )
-        _check_device(config)
         splits = Splits.of(config)
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
@@ -305,7 +304,7 @@ class Job:
         FileNotFoundError
             If there is no run.
         ValueError
-            If the dataset cannot be used, or the device is not there.
+            If the dataset cannot be used.
         """
         out = Path(out)
         if not (out / "config.json").is_file():
@@ -314,7 +313,6 @@ class Job:
                 f"(got {str(out)!r})"
             )
         config = TrainingConfig(**json.loads((out / "config.json").read_text()))
-        _check_device(config)
         return cls(config, Splits.of(config), out)
 
     def describe(self) -> str:
@@ -401,14 +399,6 @@ class Job:
             example=example,
         )
         return result, module
-
-
-def _check_device(config: TrainingConfig) -> None:
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "Expected 'device' to be one that PyTorch can use here (got 'cuda', and "
-            "torch.cuda.is_available() is False); take 'cpu', or a build of PyTorch for this GPU"
-        )
 
 
 def _test(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch_geometric.data import Data
 
-__all__ = ["TrainingModule", "fit"]
+__all__ = ["TrainingModule", "device_of", "fit"]
 
 #: Draws per step and graph with an estimator whose gates carry no gradient.
 _DRAWS = 4
@@ -80,7 +80,7 @@ class TrainingModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed the draws of the lifting by the epoch, and start the clock."""
         lifting = self.model.lift.lift
-        if getattr(lifting, "generator", None) is not None:
+        if isinstance(lifting, DiffLift):
             # Set apart from the shuffle, which has the seed of the epoch as well.
             seed = _epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED
             lifting.generator = torch.Generator(self.device).manual_seed(seed)
@@ -104,16 +104,22 @@ class TrainingModule(LightningModule):
             The loss of the task. Where gates carry no gradient, the mean over several draws, with
             a gradient from how they compare.
         """
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            # What is dropped depends on the seed and the step alone, as in a resumed run.
+            seed = _epoch_seed(self.config.seed, self.current_epoch)
+            torch.manual_seed(seed ^ (batch_idx + 1 << 40))
+            loss = self._loss(batch)
+        self._log("train_loss", loss, batch)
+        return loss
+
+    def _loss(self, batch: Data) -> Tensor:
         lifting = self.model.lift.lift
         if isinstance(lifting, DiffLift) and not lifting.estimator.pathwise:
             repeated = repeat_graphs(batch, _DRAWS)
             losses = self.task.loss(*self._examples(repeated), reduction="none")
             of_graphs = losses.view(_DRAWS, batch.num_graphs, -1).mean(-1)
-            loss = leave_one_out(of_graphs, lifting.log_prob().view(_DRAWS, -1))
-        else:
-            loss = self.task.loss(*self._examples(batch))
-        self._log("train_loss", loss, batch)
-        return loss
+            return leave_one_out(of_graphs, lifting.log_prob().view(_DRAWS, -1))
+        return self.task.loss(*self._examples(batch))
 
     def _examples(self, batch: Data) -> tuple[Tensor, Tensor]:
         """Predict what counts, and keep what the lifting did."""
@@ -180,10 +186,41 @@ class TrainingModule(LightningModule):
         Returns
         -------
         torch.optim.Optimizer
-            The optimiser of all parameters.
+            The optimiser of all parameters; those of the lifting do not decay.
         """
+        deciding = list(self.model.lift.lift.parameters())
+        known = {id(parameter) for parameter in deciding}
+        others = [p for p in self.parameters() if id(p) not in known]
+        groups = [{"params": others, "weight_decay": self.config.weight_decay}]
+        if deciding:
+            groups.append({"params": deciding, "weight_decay": 0.0})
         assert self.config.lr is not None  # noqa: S101 -- settled there, for the type checker
-        return torch.optim.Adam(self.parameters(), lr=self.config.lr)
+        return torch.optim.Adam(groups, lr=self.config.lr)
+
+    def on_fit_end(self) -> None:
+        """Leave the lifting a source of random numbers where its parameters will be."""
+        lifting = self.model.lift.lift
+        if isinstance(lifting, DiffLift):
+            lifting.generator = torch.Generator()
+
+
+def device_of(choice: str) -> str:
+    """
+    Settle where to train.
+
+    Parameters
+    ----------
+    choice : {"auto", "cpu", "cuda"}
+        What was chosen.
+
+    Returns
+    -------
+    str
+        "cpu" or "cuda"; of "auto" the latter where there is such a device.
+    """
+    if choice != "auto":
+        return choice
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def fit(
@@ -222,7 +259,7 @@ def fit(
     if progress:
         every.append(RichProgressBar())
     trainer = Trainer(
-        accelerator=config.device,
+        accelerator=device_of(config.device),
         devices=1,
         default_root_dir=out,
         max_epochs=config.max_epochs,

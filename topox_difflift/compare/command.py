@@ -14,21 +14,67 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from topox_difflift.compare.grid import ARMS, Grid, Plan, Run
+from topox_difflift.compare.grid import ARMS, VARIED, Grid, Plan, Run
 from topox_difflift.compare.report import Report
 from topox_difflift.compare.results import Results, read_results
 from topox_difflift.datasets import SYNTHETIC
 from topox_difflift.datasets.sources import NAMES
+from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.nn import TNNS
+from topox_difflift.options import OPTIONS, PROPOSING, parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["compare"]
 
-_Options = dict[str, Any]
+LearningRateOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Learning rate of Adam. [default: 0.01 for nodes, 0.003 for graphs, with gps 0.001]"
+    ),
+]
+ProjectOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Width that the node features are brought to first, by a linear layer; 0: as they "
+        "are. [default: --hidden-channels for features more than 4 times as wide]"
+    ),
+]
+DropoutOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of projected features, and of what is predicted from, that is dropped. "
+        "[default: 0.5 for nodes, 0 for graphs]"
+    ),
+]
+WeightDecayOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Of Adam, for all but the lifting. [default: 0.0005 for nodes, 0 for graphs]"
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda. What to train on.")]
+
+
+def _parsed(texts: list[str] | None) -> dict[str, Any] | None:
+    try:
+        return parse_options(texts) if texts else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        callback=_parsed,
+        help=f"NAME=VALUE, of {', '.join(OPTIONS)}, or paper: the form of the paper. Of difflift; "
+        f"accept_all and random have {', '.join(PROPOSING)}. Can be repeated.",
+    ),
+]
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -69,6 +115,22 @@ def compare(  # numpydoc ignore=PR01
     estimators: Annotated[
         str, typer.Option(help=", ".join(ESTIMATORS) + ". Of difflift, random and frozen.")
     ] = "straight_through",
+    variants: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Options of difflift that make a further arm, such as rejected=drop,rings=true; "
+            "paper is its form in the paper. Repeat it for more arms."
+        ),
+    ] = None,
+    varied: Annotated[
+        str, typer.Option(help=", ".join(VARIED) + ": the arms that come in the variants as well.")
+    ] = "difflift",
+    domains: Annotated[
+        str | None,
+        typer.Option(
+            help=", ".join(DOMAINS) + ". [default: what network and lifting ask for, else cell]"
+        ),
+    ] = None,
     folds: Annotated[
         str | None,
         typer.Option(
@@ -91,9 +153,11 @@ def compare(  # numpydoc ignore=PR01
     patience: Annotated[
         int, typer.Option(help="Stop after so many epochs without a better validation score.")
     ] = 20,
-    lr: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam. [default: 0.003, with gps 0.001]")
-    ] = None,
+    lr: LearningRateOption = None,
+    project: ProjectOption = None,
+    dropout: DropoutOption = None,
+    weight_decay: WeightDecayOption = None,
+    device: DeviceOption = "auto",
     root: Annotated[
         str | None,
         typer.Option(
@@ -145,15 +209,22 @@ def compare(  # numpydoc ignore=PR01
             liftings=_listed(liftings),
             encoders=_listed(encoders),
             estimators=_listed(estimators),
+            variants=tuple(variants or ()),
+            varied=_listed(varied),
+            domains=(None,) if domains is None else _listed(domains),
             folds=(None,) if folds is None else _numbers(folds, "folds"),
             seeds=_numbers(seeds, "seeds"),
-            options={
+            settings={
                 "hidden_channels": hidden_channels,
                 "n_layers": n_layers,
                 "batch_size": batch_size,
                 "max_epochs": max_epochs,
                 "patience": patience,
                 "lr": lr,
+                "project": project,
+                "dropout": dropout,
+                "weight_decay": weight_decay,
+                "device": device,
                 "protocol": protocol,
                 "root": root,
             },
@@ -167,7 +238,7 @@ def compare(  # numpydoc ignore=PR01
         raise typer.BadParameter("every combination is impossible")
     if dry_run:
         for run in plan.runs:
-            console.print(f"{run.id}  {run}", highlight=False)
+            console.print(f"{run.id}  {run}", highlight=False, markup=False)
         return
     try:
         results = Results(out)
@@ -238,7 +309,7 @@ class _Shown:
         self.bar.stop()
 
     def started(self, run: Run) -> None:
-        self.bar.update(self.task, description=str(run))
+        self.bar.update(self.task, description=escape(str(run)))
 
     def ended(self, run: Run, record: dict[str, Any]) -> None:
         self.bar.advance(self.task)

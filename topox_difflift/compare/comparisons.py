@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from topox_difflift.compare.grid import ARMS
+from topox_difflift.compare.grid import ARMS, kind_of
 from topox_difflift.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -109,23 +108,6 @@ class Comparison:
         runs = self.arms.get(arm, {})
         found = [runs[key].get(name) for key in (runs if keys is None else keys)]
         return [value for value in found if value is not None]
-
-
-def kind_of(arm: str) -> str:
-    """
-    Say what an arm is, without the options that it was run with.
-
-    Parameters
-    ----------
-    arm : str
-        Name of an arm, such as "difflift/gumbel".
-
-    Returns
-    -------
-    str
-        What stands before them, a name of `ARMS`.
-    """
-    return re.split(r"[/\[]", arm, maxsplit=1)[0]
 
 
 def place_of(arm: str) -> tuple[int, str]:

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import topox_difflift
 from topox_difflift.checks import check_one_of
-from topox_difflift.config import NETWORKS, TrainingConfig
+from topox_difflift.config import NETWORKS, TrainingConfig, usual_domain
+from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS
+from topox_difflift.options import ACCEPTING, OPTIONS, check_options, departures, parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ARMS", "Grid", "Plan", "Run"]
+__all__ = ["ARMS", "VARIED", "Grid", "Plan", "Run", "kind_of"]
 
 _LEARNED = ("random", "difflift", "frozen")
-_PROPOSING = ("accept_all", "random", "dcm", "difflift", "frozen")
+_PROPOSE = ("accept_all", "random", "dcm", "difflift", "frozen")
 #: What is compared, beside the liftings of the same name: "gnn", the encoder without any cells;
 #: "dcm", the rule of DCM; "random", by chance at the rate at which "difflift" accepts in training;
 #: "frozen", a network that is trained anew on the cells that a finished "difflift" finds.
-ARMS = ("gnn", *(name for name in LIFTINGS if name not in _PROPOSING), *_PROPOSING)
+ARMS = ("gnn", *(name for name in LIFTINGS if name not in _PROPOSE), *_PROPOSE)
+#: Arms of which there can be variants.
+VARIED = ("accept_all", *_LEARNED)
 _DCM: dict[str, Any] = {
     "lifting": "difflift",
     "domain": "dcm",
     "estimator": "entmax",
-    "memberships": "hard",
+    "options": {"memberships": "hard"},
 }
+#: Fields of a configuration that do not make it another run.
+_WHERE = ("root", "device")
 #: Changes with what a run does or writes; old lines then count as another comparison's.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Run:
     ----------
     arm : str
         What is compared: a name of `ARMS`, with the estimator after a slash where there is one
-        to choose.
+        to choose, and in brackets the domain and the options that are not the default.
     config : TrainingConfig
         How to train; of "random", all but the rate.
     source : Run, optional
@@ -63,14 +70,18 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it the run that it is: not where its data lie, nor where it is trained."""
-        config = asdict(self.config)
-        del config["root"], config["device"]
-        kind = self.arm.partition("/")[0]
+        """
+        What makes it the run that it is: not where it is done, nor where its data lie.
+
+        Settings that it does not have, and options as in the paper's own form, are left out, so
+        that a new one leaves runs without it what they were.
+        """
+        config = {k: v for k, v in asdict(self.config).items() if k not in _WHERE and v is not None}
+        config["options"] = {k: v for k, v in config["options"].items() if v != OPTIONS[k]}
         if self.waits:
-            del config["rate"]
+            config.pop("rate", None)
         return {
-            "kind": kind if self.source is not None else "train",
+            "kind": kind_of(self.arm) if self.source is not None else "train",
             "config": config,
             "source": None if self.source is None else self.source.id,
             "version": topox_difflift.__version__,
@@ -142,11 +153,18 @@ class Grid:
         Names of encoders.
     estimators : sequence of str
         How "difflift" accepts cells; "random" and "frozen" follow each of them.
+    variants : sequence of str
+        Options of the lifting, such as "memberships=hard" or "rejected=drop,dispersion=false", or
+        "paper", its form in the paper; each makes a further arm beside the default.
+    varied : sequence of str
+        Arms of which there are the variants, names of `VARIED`.
+    domains : sequence of str or None
+        Topological domains; None is the one that lifting and network ask for.
     folds : sequence of int or None
         Rounds of a ten-fold cross-validation; None is one random split.
     seeds : sequence of int
         Seeds.
-    options : dict
+    settings : dict
         Other fields of `TrainingConfig`, the same for all runs.
 
     Raises
@@ -160,25 +178,36 @@ class Grid:
     liftings: tuple[str, ...] = ARMS
     encoders: tuple[str, ...] = ("gin",)
     estimators: tuple[str, ...] = ("straight_through",)
+    variants: tuple[str, ...] = ()
+    varied: tuple[str, ...] = ("difflift",)
+    domains: tuple[str | None, ...] = (None,)
     folds: tuple[int | None, ...] = (None,)
     seeds: tuple[int, ...] = (0,)
-    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the names."""
         known = {
+            "datasets": None,
             "tnns": tuple(name for name in NETWORKS if name != "gnn"),
             "liftings": ARMS,
             "encoders": tuple(ENCODERS),
             "estimators": tuple(ESTIMATORS),
+            "varied": VARIED,
+            "domains": tuple(DOMAINS),
+            "folds": None,
+            "seeds": None,
         }
-        for name in ("datasets", "tnns", "liftings", "encoders", "estimators", "folds", "seeds"):
+        for name, allowed in known.items():
             values = tuple(getattr(self, name))
             if not values:
                 raise ValueError(f"Expected '{name}' to hold at least one (got none)")
             object.__setattr__(self, name, values)
-            for value in values if name in known else ():
-                check_one_of(name, value, known[name])
+            for value in values if allowed else ():
+                if (name, value) != ("domains", None):
+                    check_one_of(name, value, allowed or ())
+        for variant in self.variants:
+            check_options(parse_options([variant]))
 
     def plan(self) -> Plan:
         """
@@ -192,7 +221,7 @@ class Grid:
         Raises
         ------
         ValueError
-            If a fold, a seed or one of `options` is impossible for all of them.
+            If a fold, a seed, a variant or one of `settings` is impossible for all of them.
         """
         # An option that is wrong whatever is combined is no combination to be left out.
         for fold, seed in product(self.folds, self.seeds):
@@ -201,60 +230,111 @@ class Grid:
                 raise errors[0]
         runs: dict[str, Run] = {}
         left_out: dict[str, str] = {}
-        cells = product(self.datasets, self.encoders, self.tnns, self.folds, self.seeds)
-        for dataset, encoder, tnn, fold, seed in cells:
-            common = {"dataset": dataset, "encoder": encoder, "fold": fold, "seed": seed}
-            for arm, make in self._arms():
+        # Variants that no arm can have, and why.
+        useless = dict.fromkeys(self.variants, "'varied' names none of 'liftings'")
+        for common in self._cells():
+            on = "" if common["domain"] is None else f" on {common['domain']}"
+            for kind, estimator, variant in self._arms():
                 try:
-                    run = make({**self.options, **common, "tnn": tnn})
+                    run = _make(kind, estimator, parse_options([variant]), common)
                 except ValueError as error:
-                    left_out[f"{tnn}, {arm}"] = str(error)
+                    arm = _arm(kind, estimator, variant)
+                    left_out[f"{common['tnn']}{on}, {arm}"] = str(error)
+                    if variant in useless:
+                        useless[variant] = str(error)
                 else:
                     runs.setdefault(run.id, run)
+                    useless.pop(variant, None)
+        for variant, reason in useless.items():
+            raise ValueError(f"No arm can be the variant {variant!r}: {reason}")
+        for run in [run for run in runs.values() if run.waits]:
+            if run.source is not None and run.source.id not in runs:
+                del runs[run.id]
+                left_out[f"{run.config.tnn}, {run.arm}"] = (
+                    f"Expected {run.source.arm!r} among the arms beside {run.arm!r}, which accepts "
+                    "at the rate that it learned; add it"
+                )
         # What others wait for comes first, so that cores do not run idle at the end.
         ordered = sorted(runs.values(), key=lambda run: run.waits)
         return Plan(tuple(ordered), left_out)
 
     def _error(self, dataset: str, fold: int | None, seed: int) -> ValueError | None:
         try:
-            TrainingConfig(dataset=dataset, fold=fold, seed=seed, **self.options)
+            TrainingConfig(dataset=dataset, fold=fold, seed=seed, **self.settings)
         except ValueError as error:
             return error
         return None
 
-    def _arms(self) -> Iterator[tuple[str, _Make]]:
-        for name in self.liftings:
-            for estimator in self.estimators if name in _LEARNED else (None,):
-                arm = name if estimator is None else f"{name}/{estimator}"
-                yield arm, _Make(name, arm, estimator, "difflift" in self.liftings)
+    def _cells(self) -> Iterator[dict[str, Any]]:
+        """List what the arms of each comparison have in common."""
+        names = ("dataset", "encoder", "tnn", "domain", "fold", "seed")
+        axes = (
+            self.datasets, self.encoders, self.tnns, self.domains, self.folds, self.seeds
+        )  # fmt: skip
+        for values in product(*axes):
+            yield {**self.settings, **dict(zip(names, values, strict=True))}
+
+    def _arms(self) -> Iterator[tuple[str, str | None, str]]:
+        """List kind, estimator and variant of every arm."""
+        for kind in self.liftings:
+            for estimator in self.estimators if kind in _LEARNED else (None,):
+                for variant in ("", *self.variants) if kind in self.varied else ("",):
+                    yield kind, estimator, variant
 
 
-@dataclass(frozen=True)
-class _Make:
+def kind_of(arm: str) -> str:
+    """
+    Tell an arm's name in `ARMS`.
+
+    Parameters
+    ----------
+    arm : str
+        The arm of a `Run`.
+
+    Returns
+    -------
+    str
+        What stands before the estimator and the options.
+    """
+    return re.split(r"[/\[]", arm, maxsplit=1)[0]
+
+
+def _arm(kind: str, estimator: str | None, options: str) -> str:
+    return kind + (f"/{estimator}" if estimator else "") + (f"[{options}]" if options else "")
+
+
+def _make(kind: str, estimator: str | None, options: dict[str, Any], common: dict[str, Any]) -> Run:
     """Make the run of an arm from what it shares with the other arms."""
-
-    name: str
-    arm: str
-    estimator: str | None
-    has_source: bool
-
-    def __call__(self, common: dict[str, Any]) -> Run:
-        if self.name == "gnn":
-            # Without cells the network does not matter: the run is the same for all of them.
-            return Run(self.arm, TrainingConfig(**{**common, "tnn": "gnn", "lifting": "none"}))
-        if self.name == "dcm":
-            return Run(self.arm, TrainingConfig(**common, **_DCM))
-        if self.estimator is None:
-            return Run(self.arm, TrainingConfig(**common, lifting=self.name))
-        learned = TrainingConfig(**common, lifting="difflift", estimator=self.estimator)
-        source = Run(f"difflift/{self.estimator}", learned)
-        if self.name == "difflift":
-            return source
-        if self.name == "frozen":
-            return Run(self.arm, learned, source)
-        if not self.has_source:
+    if kind == "gnn":
+        # Without cells neither network nor domain matter: the run is the same for all of them.
+        bare = {**common, "tnn": "gnn", "domain": None}
+        return Run(kind, TrainingConfig(**bare, lifting="none"))
+    if kind == "dcm":
+        if common["domain"] not in (None, "cell"):
             raise ValueError(
-                "Expected 'liftings' to hold 'difflift' beside 'random', which accepts at the "
-                "rate that it learned; add it"
+                f"Expected 'domain' to be 'cell' with arm 'dcm', which makes no other (got "
+                f"{common['domain']!r})"
             )
-        return Run(self.arm, TrainingConfig(**common, lifting="random"), source)
+        return Run(kind, TrainingConfig(**{**common, **_DCM}))
+    if kind not in _LEARNED:
+        config = TrainingConfig(**common, lifting=kind, options=options)
+        return Run(_arm(kind, None, _difference(config)), config)
+    learned = TrainingConfig(**common, lifting="difflift", estimator=estimator, options=options)
+    difference = _difference(learned)
+    source = Run(_arm("difflift", estimator, difference), learned)
+    if kind == "difflift":
+        return source
+    arm = _arm(kind, estimator, difference)
+    if kind == "frozen":
+        return Run(arm, learned, source)
+    proposed = {name: value for name, value in options.items() if name not in ACCEPTING}
+    return Run(arm, TrainingConfig(**common, lifting="random", options=proposed), source)
+
+
+def _difference(config: TrainingConfig) -> str:
+    """Say in what a configuration differs from the default of its lifting and network."""
+    domain = str(config.domain)
+    usual = usual_domain(config.lifting, config.tnn)
+    parts = [] if domain == usual else [f"domain={domain}"]
+    parts += [text] if (text := departures(config.options or {}, config.lifting, domain)) else []
+    return ",".join(parts)

@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -22,6 +23,8 @@ __all__ = ["Outcome", "Pool"]
 T = TypeVar("T")
 #: What the server imports; it is one for all pools of this process.
 _IMPORTED = ["topox_difflift.compare.worker"]
+#: Read once, by the libraries of linear algebra that the server imports.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Pool(Generic[T]):
         self.running: dict[Connection, tuple[T, BaseProcess]] = {}
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(_IMPORTED)
+        _start_server()
 
     @property
     def full(self) -> bool:
@@ -122,6 +126,20 @@ class Pool(Generic[T]):
             process.join()
             connection.close()
         self.running.clear()
+
+
+def _start_server() -> None:
+    """Start the server, if it does not run yet, with one thread for all that it will import."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _last_words(code: int | None) -> str:

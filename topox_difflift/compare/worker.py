@@ -10,10 +10,10 @@ import resource
 import shutil
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch_geometric.data import Batch
@@ -25,6 +25,7 @@ from topox_difflift.graph import check_graph
 from topox_difflift.job import Job, Result, figures
 from topox_difflift.lift import DiffLift
 from topox_difflift.recovery import recovery
+from topox_difflift.training import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from topox_difflift.compare.grid import Run
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.config import TrainingConfig
-    from topox_difflift.nn import Carried, TopologicalNetwork
+    from topox_difflift.nn import EmbedThenLift, TopologicalNetwork
     from topox_difflift.summary import RankSummary
     from topox_difflift.training import TrainingModule
 
@@ -66,17 +67,14 @@ class Fixed(torch.nn.Module):
 
     Parameters
     ----------
-    encoder : torch.nn.Module
-        The encoder that the lifting was trained with.
-    lift : DiffLift
-        The trained lifting, which takes the embedding from the last columns of the features.
+    learned : EmbedThenLift
+        The trained lifting with its encoder.
     """
 
-    def __init__(self, encoder: torch.nn.Module, lift: DiffLift) -> None:
+    def __init__(self, learned: EmbedThenLift) -> None:
         super().__init__()
-        self.encoder, self.lift = copy.deepcopy(encoder), copy.deepcopy(lift)
-        self.width = cast("Carried", lift.encoder).channels
-        self.lift.encoder = _Given()
+        self.learned, self.given = copy.deepcopy(learned), _Given()
+        self.learned.lift.encoder = self.given
         self.requires_grad_(False)
         super().train(False)
 
@@ -103,18 +101,16 @@ class Fixed(torch.nn.Module):
         Parameters
         ----------
         data : torch_geometric.data.Data
-            Graphs, whose features carry an embedding in the last columns.
+            Graphs as an `EmbedThenLift` lifts them, with the features as they were `given`.
 
         Returns
         -------
         LiftedComplex
             The complex.
         """
-        graph = check_graph(data)
-        x = graph.x[:, : -self.width]
-        given = self.lift.encoder
-        given.z = self.encoder(x, graph.edge_index, graph.batch, graph.edge_attr)
-        return self.lift(data)
+        graph = replace(check_graph(data), x=data.given)
+        self.given.z = self.learned.embed(graph)[1]
+        return self.learned.lift(data)
 
 
 class _Given(torch.nn.Module):
@@ -150,8 +146,7 @@ def perform(task: Task) -> dict[str, Any]:
         prepare = None
         if run.source is not None and not run.waits:
             learned = _job(run.source.config, folder / "source").train()[1].model
-            fixed = Fixed(learned.lift.encoder, learned.lift.lift)
-            prepare = partial(_replace_lifting, lifting=fixed)
+            prepare = partial(_replace_lifting, lifting=Fixed(learned.lift))
         norms = GradientNorms()
         job = _job(run.config, folder / "run")
         result, module = job.train(callbacks=[norms], prepare=prepare)
@@ -163,6 +158,7 @@ def perform(task: Task) -> dict[str, Any]:
             "gradient_norms": {"first": norms.epochs[0], "last": norms.epochs[-1]},
             **resample(module.model, job.splits.test, run.config.batch_size, seed=run.config.seed),
             "recovery": _recovery(module.model, job.splits.test, run.config.seed),
+            "device": device_of(run.config.device),
             "peak_memory_mib": _peak_memory(),
             "warnings": [str(warning.message) for warning in caught],
             "versions": _versions(),
@@ -193,7 +189,7 @@ def describe(run: Run) -> dict[str, Any]:
         The beginning of its record.
     """
     config = asdict(run.config)
-    del config["root"]
+    del config["root"], config["device"]
     return {
         "id": run.id,
         "dataset": run.config.dataset,

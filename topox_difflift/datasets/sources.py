@@ -50,6 +50,7 @@ class Source:
     level: str = "graph"
     metric: str = "accuracy"
     protocols: Mapping[str, int] = field(default_factory=lambda: {"stratified": 10})
+    words: bool = False
 
 
 def _read_zinc(root: str, name: str) -> list[Data]:
@@ -77,6 +78,7 @@ _PLANETOID = Source(
     Planetoid,
     level="node",
     protocols={"public": 0, "full": 0, "geom-gcn": 10},
+    words=True,
 )
 _WEBKB = Source(
     "WebKB",
@@ -84,6 +86,7 @@ _WEBKB = Source(
     WebKB,
     level="node",
     protocols={"geom-gcn": 10},
+    words=True,
 )
 _WIKIPEDIA = replace(
     _WEBKB,

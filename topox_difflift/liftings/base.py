@@ -127,19 +127,24 @@ class StaticLifting(PresetLifting):
         return self.build(graph)
 
 
-class HypergraphLifting(StaticLifting):
+class HypergraphLifting(PresetLifting):
     """
     A hypergraph of node sets; the edges of the graph are no hyperedges of their own.
 
     Column j of the incidence matrix is hyperedge j, and its features are the mean of its
     members'.
+
+    Parameters
+    ----------
+    key : str, default="x"
+        Attribute of the data whose rows are the features that decide who belongs together.
     """
 
     leads_to: ClassVar[str] = "hypergraph"
 
-    def __init__(self) -> None:
+    def __init__(self, key: str = "x") -> None:
         super().__init__()
-        self.domain = Hypergraph()
+        self.domain, self.key = Hypergraph(), key
 
     @abstractmethod
     def memberships(self, graph: Graph) -> Tensor:
@@ -157,7 +162,7 @@ class HypergraphLifting(StaticLifting):
             Pairs (node, member), sorted. A node in no pair has no hyperedge.
         """
 
-    def build(self, graph: Graph) -> Skeleton:
+    def skeleton(self, graph: Graph, data: Data) -> Skeleton:
         """
         Attach one hyperedge for each node that has members, in the order of the nodes.
 
@@ -165,18 +170,38 @@ class HypergraphLifting(StaticLifting):
         ----------
         graph : Graph
             Checked input.
+        data : torch_geometric.data.Data
+            The input, with the features that decide.
 
         Returns
         -------
         Skeleton
             The graph with its hyperedges.
+
+        Raises
+        ------
+        ValueError
+            If there are no such features.
         """
-        node, member = self.memberships(graph)
+        node, member = self.memberships(replace(graph, x=self._features(graph, data)))
         sizes = torch.unique_consecutive(node, return_counts=True)[1]
         cells = CandidateCells.exact(member, sizes, graph.batch, like=graph.x)
         # The domain attaches the edges of its graph as well, so it is given none.
         bare = Skeleton(replace(graph, edges=graph.edges[:, :0]))
         return attach_all(self.domain, bare, cells)
+
+    def _features(self, graph: Graph, data: Data) -> Tensor:
+        if self.key == "x":
+            return graph.x
+        features = data.get(self.key, None)
+        if not isinstance(features, torch.Tensor) or features.shape[:1] != graph.x.shape[:1]:
+            got = type(features).__name__
+            got = f"{got} of {len(features)} rows" if isinstance(features, torch.Tensor) else got
+            raise ValueError(
+                f"Expected 'data' to hold a tensor {self.key!r} of {len(graph.x)} rows, one for "
+                f"each node (got {got}); set it, or compare 'x'"
+            )
+        return features
 
 
 def attach_all(domain: Domain, skeleton: Skeleton, cells: CandidateCells | None) -> Skeleton:

@@ -35,6 +35,8 @@ class KNNLifting(HypergraphLifting):
     in_channels : int, optional
         Number of leading columns of `x` that are compared, by default all. The others,
         such as a learned embedding carried along, have no say.
+    key : str, default="x"
+        Attribute of the data that holds the features that are compared.
 
     Raises
     ------
@@ -56,9 +58,13 @@ class KNNLifting(HypergraphLifting):
     """
 
     def __init__(
-        self, k: int = 3, include_self: bool = True, in_channels: int | None = None
+        self,
+        k: int = 3,
+        include_self: bool = True,
+        in_channels: int | None = None,
+        key: str = "x",
     ) -> None:
-        super().__init__()
+        super().__init__(key)
         check_at_least("k", k, 1)
         check_flag("include_self", include_self)
         if in_channels is not None:
@@ -106,4 +112,7 @@ class KNNLifting(HypergraphLifting):
         str
             The settings.
         """
-        return f"k={self.k}, include_self={self.include_self}, in_channels={self.in_channels}"
+        return (
+            f"k={self.k}, include_self={self.include_self}, in_channels={self.in_channels}, "
+            f"key={self.key!r}"
+        )

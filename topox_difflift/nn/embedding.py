@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
+    from topox_difflift.graph import Graph
 
 __all__ = ["Carried", "EmbedThenLift"]
 
@@ -70,6 +71,14 @@ class EmbedThenLift(torch.nn.Module):
     lift : torch.nn.Module
         ``Data -> LiftedComplex``: a static lifting, or a `DiffLift` with the encoder
         ``Carried(d)``.
+    project : torch.nn.Module, optional
+        ``x -> x``, what the features pass through before they are embedded and lifted: where
+        they are wide, a linear layer that makes them narrower, and with them those of all cells.
+
+    Notes
+    -----
+    For liftings that compare the features themselves, the graph that is lifted carries them as
+    `given`, whatever `project` makes of them; the complex does not.
 
     Examples
     --------
@@ -79,9 +88,14 @@ class EmbedThenLift(torch.nn.Module):
     >>> lift = EmbedThenLift(GIN(7, 32), DiffLift(encoder=Carried(32)))
     """
 
-    def __init__(self, encoder: torch.nn.Module, lift: torch.nn.Module) -> None:
+    def __init__(
+        self,
+        encoder: torch.nn.Module,
+        lift: torch.nn.Module,
+        project: torch.nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.encoder, self.lift = encoder, lift
+        self.encoder, self.lift, self.project = encoder, lift, project
 
     def forward(self, data: Data) -> LiftedComplex:
         """
@@ -99,7 +113,28 @@ class EmbedThenLift(torch.nn.Module):
         """
         data = as_data(data)
         graph = check_graph(data)
-        z = self.encoder(graph.x, graph.edge_index, graph.batch, graph.edge_attr)
         embedded = copy.copy(data)
-        embedded.x = torch.cat([graph.x, z], dim=1)
-        return self.lift(embedded)
+        embedded.given = graph.x
+        embedded.x = torch.cat(self.embed(graph), dim=1)
+        lifted = self.lift(embedded)
+        del lifted.given
+        return lifted
+
+    def embed(self, graph: Graph) -> tuple[Tensor, Tensor]:
+        """
+        Compute what the lifting is given.
+
+        Parameters
+        ----------
+        graph : Graph
+            Checked graphs.
+
+        Returns
+        -------
+        x : torch.Tensor, shape = (n_nodes, channels)
+            Features, projected if they are to be.
+        z : torch.Tensor, shape = (n_nodes, d)
+            Their embedding.
+        """
+        x = graph.x if self.project is None else self.project(graph.x)
+        return x, self.encoder(x, graph.edge_index, graph.batch, graph.edge_attr)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 from torch_geometric.nn import MLP
 
-from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.checks import check_at_least, check_one_of, check_share
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.lift import DiffLift
 from topox_difflift.liftings import FixedRate, NoLifting
@@ -61,6 +61,8 @@ class TopologicalNetwork(torch.nn.Module):
         returns.
     hidden_channels : int, default=64
         Width of the hidden layer of the prediction head.
+    dropout : float, default=0.0
+        Share of what the head is given that is dropped in training.
     adapter : callable or Adapter, optional
         ``(tnn, lifted) -> {rank: features}``: how a network of your own takes a complex.
 
@@ -100,18 +102,21 @@ class TopologicalNetwork(torch.nn.Module):
         readout: str | torch.nn.Module | None = None,
         rank: int | None = None,
         hidden_channels: int = 64,
+        dropout: float = 0.0,
         adapter: Call | Adapter | None = None,
     ) -> None:
         super().__init__()
         check_one_of("level", level, LEVELS)
         check_at_least("out_channels", out_channels, 1)
         check_at_least("hidden_channels", hidden_channels, 1)
+        check_share("dropout", dropout)
         self.adapter = _checked_adapter(tnn, adapter)
         self.known = self.adapter.settled(tnn)
         self.lift = _checked_lift(lift, self.adapter, self.known)
         self.tnn, self.level = tnn, level
         self.rank = _checked_cell_rank(rank, level)
         self.readout = _checked_readout(readout, level, self.adapter, self.known, hidden_channels)
+        self.dropout = torch.nn.Dropout(dropout)
         self.head = MLP(
             [-1, hidden_channels, out_channels],
             norm="layer_norm",
@@ -194,7 +199,7 @@ out_channels)
         if not self.known.kept:
             lifted = self._dropped(lifted)
         features = self.adapter.run(self.tnn, lifted)
-        return self.head(self._read(lifted, features))
+        return self.head(self.dropout(self._read(lifted, features)))
 
     def _dropped(self, lifted: LiftedComplex) -> LiftedComplex:
         accepted = lifted.accepted()

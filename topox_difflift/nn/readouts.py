@@ -150,7 +150,14 @@ class PropagateDown(torch.nn.Module):
         g_f = P_{r-1} h_f + \sum_{C \ni f} w_{fC}
             \big(V_r \, \mathrm{SiLU}(g_C) + m_C v_r \big),
 
-    and the nodes get a bias and are normalised at the end, each by itself.
+    down to the edges. At a node v, its own features and what its cells hand down are normalised
+    each by itself before they are added,
+
+    .. math::
+        g_v = N\big(P_0 h_v + b\big) + N'\Big(\sum_{C \ni v} w_{vC}
+            \big(V_1 \, \mathrm{SiLU}(g_C) + m_C v_1 \big) + b'\Big),
+
+    so that many cells do not drown the node.
 
     Parameters
     ----------
@@ -166,10 +173,11 @@ class PropagateDown(torch.nn.Module):
 
     Notes
     -----
-    It does what TopoBench's PropagateSignalDown is for. Two things differ, for the sake of
-    gates. Above the nodes there is neither bias nor normalisation, so that rejected cells, whose
-    features are 0, have nothing to hand down, and need no second gate; two gates in a row have no
-    gradient at 0. And the number of cells around a face, by :math:`m_C`, stands in for the bias.
+    It does what TopoBench's PropagateSignalDown is for. Besides the two norms at the nodes, two
+    things differ, for the sake of gates. Above the nodes there is neither bias nor normalisation,
+    so that rejected cells, whose features are 0, have nothing to hand down, and need no second
+    gate; two gates in a row have no gradient at 0. And the number of cells around a face, by
+    :math:`m_C`, stands in for the bias.
     """
 
     def __init__(self, channels: Mapping[int, int], out_channels: int) -> None:
@@ -190,10 +198,8 @@ class PropagateDown(torch.nn.Module):
                 for rank in range(1, self.max_rank + 1)
             }
         )
-        # A node that no cell reaches would be a row of zeros, on which the norm has a slope of 300.
-        bound = out_channels**-0.5
-        self.bias = torch.nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
-        self.norm = torch.nn.LayerNorm(out_channels)
+        parts = (["own"] if 0 in self.channels else []) + (["handed"] if self.max_rank else [])
+        self.norms = torch.nn.ModuleDict({part: _BiasedNorm(out_channels) for part in parts})
 
     def forward(self, lifted: LiftedComplex, features: Mapping[int, Tensor]) -> Tensor:
         """
@@ -217,20 +223,41 @@ class PropagateDown(torch.nn.Module):
             If a rank is missing, or has features of another width.
         """
         check_rank(lifted, self.max_rank, "readout")
+        parts = [norm(self._part(key, lifted, features)) for key, norm in self.norms.items()]
+        return torch.stack(parts).sum(0)
+
+    def _part(self, name: str, lifted: LiftedComplex, features: Mapping[int, Tensor]) -> Tensor:
+        if name == "own":
+            return self._own(lifted, features, 0)
         g = self._own(lifted, features, self.max_rank)
         for rank in range(self.max_rank, 0, -1):
             sent = torch.cat([silu(g), lifted[f"mask_{rank}"].unsqueeze(-1)], dim=1)
             sent = self.down[str(rank)](sent)
             faces, membership = lifted[f"faces_{rank}"], lifted[f"membership_{rank}"]
             g = matmul(faces, membership, sent, lifted.num_cells[rank - 1])
-            if rank - 1 in self.channels:
+            if rank > 1 and rank - 1 in self.channels:
                 g = g + self._own(lifted, features, rank - 1)
-        return self.norm(g + self.bias)
+        return g
 
     def _own(self, lifted: LiftedComplex, features: Mapping[int, Tensor], rank: int) -> Tensor:
         h = _features(features, rank, self.channels[rank])
         _check_rows(rank, h, lifted.num_cells[rank])
         return self.own[str(rank)](h)
+
+
+class _BiasedNorm(torch.nn.Module):
+    """Add a bias, and normalise each row."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # A node that no cell reaches would be a row of zeros, on which the norm has a slope of 300.
+        bound = channels**-0.5
+        self.bias = torch.nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
+        self.norm = torch.nn.LayerNorm(channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Normalise."""
+        return self.norm(h + self.bias)
 
 
 def _check_channels(channels: Mapping[int, int]) -> dict[int, int]:

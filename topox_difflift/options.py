@@ -1,0 +1,262 @@
+"""What a run can set of `DiffLift` and of its domain, by name, and what the paper has there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from topox_difflift.checks import check_one_of
+from topox_difflift.domains import DOMAINS
+from topox_difflift.lift import DiffLift
+from topox_difflift.liftings import LIFTINGS
+from topox_difflift.nn import Carried
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "ACCEPTING", "OPTIONS", "PROPOSING", "available", "check_options", "departures",
+    "make_lifting", "parse_options", "settle_options", "spell",
+]  # fmt: skip
+
+#: Arguments of `DiffLift` and of its domains that say which cells are proposed, each with its
+#: value in the paper's own form; add a line to let runs set another. "accept_all" and "random"
+#: have them as well.
+PROPOSING: dict[str, Any] = {
+    "k_min": 2,
+    "k_max": 5,
+    "memberships": "hard",
+    "near_misses": 0,
+    # Of domains.
+    "cycles": "shortest",
+    "max_cycle_length": None,
+    "rings": False,
+    "simplices": "all",
+}
+#: The same for how proposed cells are accepted, which "difflift" alone decides.
+ACCEPTING: dict[str, Any] = {
+    "rejected": "drop",
+    "dispersion": False,
+    "aggregation": "mean",
+    "cell_budget": None,
+    "rescue": False,
+}
+#: All of them.
+OPTIONS = {**PROPOSING, **ACCEPTING}
+#: Stands for all of them in the paper's own form.
+PAPER = "paper"
+
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """
+    Read options from the command line.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Such as "memberships=hard" or "rejected=drop,k_max=8"; "paper" is the paper's own form.
+
+    Returns
+    -------
+    dict
+        Values by name, not checked yet; of two values of one name the last.
+
+    Raises
+    ------
+    ValueError
+        If a part is neither a name with a value nor "paper".
+    """
+    found: dict[str, Any] = {}
+    for part in (part for text in texts for part in re.split(r"[,\s]+", text) if part):
+        name, equals, value = part.partition("=")
+        if part != PAPER and not (name and equals and value):
+            raise ValueError(
+                f"Expected options to be name=value, such as rings=true, or {PAPER} (got {part!r})"
+            )
+        found[name] = True if part == PAPER else _read(value)
+    return found
+
+
+def _read(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def spell(options: Mapping[str, Any]) -> str:
+    """
+    Write options as `parse_options` reads them.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+        Values by name.
+
+    Returns
+    -------
+    str
+        By name, such as "k_max=8,rings=true".
+    """
+    words = {value: word for word, value in _WORDS.items()}
+    return ",".join(
+        f"{name}={words[value] if isinstance(value, bool) or value is None else value}"
+        for name, value in sorted(options.items())
+    )
+
+
+def available(lifting: str, domain: str) -> dict[str, Any]:
+    """
+    List the options that have an effect on a lifting.
+
+    Parameters
+    ----------
+    lifting : str
+        Name in `LIFTINGS`.
+    domain : str
+        Name in `DOMAINS`.
+
+    Returns
+    -------
+    dict
+        Their defaults by name.
+    """
+    names = {"difflift": OPTIONS, "accept_all": PROPOSING, "random": PROPOSING}.get(lifting, {})
+    defaults = {**_defaults(DiffLift), **_defaults(DOMAINS[domain])}
+    return {name: defaults[name] for name in names if name in defaults}
+
+
+def _defaults(made: type) -> dict[str, Any]:
+    return {name: p.default for name, p in inspect.signature(made).parameters.items()}
+
+
+def check_options(names: Iterable[str]) -> None:
+    """
+    Check that options are known.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Their names.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+    """
+    for name in names:
+        check_one_of("options", name, (*OPTIONS, PAPER))
+
+
+def settle_options(given: Mapping[str, Any], lifting: str, domain: str) -> dict[str, Any]:
+    """
+    Check options and fill in those that were left out.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        Values by name; "paper", if true, puts the paper's in the place of the defaults.
+    lifting : str
+        Name in `LIFTINGS`.
+    domain : str
+        Name in `DOMAINS`.
+
+    Returns
+    -------
+    dict
+        Every option that has an effect.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, impossible or without effect.
+    """
+    check_options(given)
+    chosen = dict(given)
+    settled = available(lifting, domain)
+    if chosen.pop(PAPER, False):
+        settled = {name: OPTIONS[name] for name in settled}
+    for name in chosen:
+        if name not in settled:
+            raise ValueError(_without_effect(name, lifting, domain))
+    settled.update(chosen)
+    if "k_max" not in chosen and isinstance(settled.get("k_min"), int):
+        settled["k_max"] = max(settled["k_min"], settled["k_max"])
+    if settled:
+        with torch.random.fork_rng(devices=[]):
+            # They are checked where they are used.
+            make_lifting("difflift", domain, settled, encoder=Carried(1), hidden_channels=1)
+    return settled
+
+
+def _without_effect(name: str, lifting: str, domain: str) -> str:
+    liftings = [other for other in LIFTINGS if name in available(other, domain)]
+    if liftings:
+        where, kind, having = f"lifting {lifting!r}", "lifting", liftings
+    else:
+        domains = [other for other in DOMAINS if name in available("difflift", other)]
+        where, kind, having = f"domain {domain!r}", "domain", domains
+    return (
+        f"Expected no {name!r} with {where}, where it would have no effect; leave it out, or take "
+        f"{kind} {' or '.join(map(repr, having))}"
+    )
+
+
+def make_lifting(
+    lifting: str, domain: str, options: Mapping[str, Any], **others: Any
+) -> torch.nn.Module:
+    """
+    Build a lifting that proposes cells.
+
+    Parameters
+    ----------
+    lifting : {"difflift", "accept_all", "random"}
+        Its name.
+    domain : str
+        Name in `DOMAINS`.
+    options : mapping of str to object
+        Options of the lifting and of the domain.
+    **others : dict
+        Further arguments of `DiffLift`.
+
+    Returns
+    -------
+    DiffLift
+        The lifting.
+    """
+    kind = DOMAINS[domain]
+    of_domain = {name: options[name] for name in options if name in _defaults(kind)}
+    of_lift = {name: options[name] for name in options if name not in of_domain}
+    return LIFTINGS[lifting](kind(**of_domain), **of_lift, **others)
+
+
+def departures(options: Mapping[str, Any], lifting: str, domain: str) -> str:
+    """
+    Say in what options differ from the defaults.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+        Settled options.
+    lifting : str
+        Name in `LIFTINGS`.
+    domain : str
+        Name in `DOMAINS`.
+
+    Returns
+    -------
+    str
+        As `parse_options` reads them: "paper", or those that differ by name, or nothing.
+    """
+    defaults = available(lifting, domain)
+    differing = {name: value for name, value in options.items() if value != defaults[name]}
+    in_paper = all(value == OPTIONS[name] for name, value in options.items())
+    return PAPER if differing and in_paper else spell(differing)
