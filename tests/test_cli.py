@@ -24,9 +24,11 @@ from typer.testing import CliRunner
 from topox_difflift import datasets
 from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
+from topox_difflift.domains import DOMAINS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.job import Job, Result, Splits
 from topox_difflift.liftings import LIFTINGS, KNNLifting
+from topox_difflift.options import OPTIONS, available
 from topox_difflift.training import TrainingModule
 
 if TYPE_CHECKING:
@@ -540,6 +542,110 @@ def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> No
     for state in states[1:]:
         assert state.keys() == states[0].keys()
         assert all(torch.equal(state[name], states[0][name]) for name in state)
+
+
+def test_wide_features_are_projected_in_every_arm_alike() -> None:
+    def projections(in_channels: int, **options: Any) -> list[Any]:
+        arms = [
+            TrainingConfig(hidden_channels=8, **arm, **options).build(in_channels, 0, 2)
+            for arm in (
+                {"lifting": "difflift"}, {"lifting": "random"}, {"lifting": "cycle"},
+                {"lifting": "knn"}, {"lifting": "none", "tnn": "gnn"},
+            )
+        ]  # fmt: skip
+        states = [arm.lift.project and arm.lift.project.state_dict() for arm in arms]
+        assert len({None if s is None else str({**s}) for s in states}) == 1
+        width = in_channels if states[0] is None else len(states[0]["1.weight"])
+        x = torch.rand(3, in_channels)
+        ring = torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]])
+        for arm in arms:
+            assert arm.eval().lifted(Data(x=x, edge_index=ring)).x_0.size(1) == width + 8
+        return [width, arms[0].lift.project]
+
+    # By default where features are more than four times as wide as the hidden layers.
+    assert projections(32) == [32, None]
+    assert projections(33)[0] == 8
+    assert projections(32, project=5)[0] == 5
+    assert projections(33, project=0) == [33, None]
+
+
+def test_nearest_nodes_are_those_of_features_as_given_and_not_as_projected() -> None:
+    batch = Batch.from_data_list(datasets.molecules(4))
+    model = TrainingConfig(lifting="knn", project=5, dropout=0.5).build(7, 4, 2)
+    lifted = model.lifted(batch)
+    assert lifted.cells(1) == KNNLifting()(batch).cells(1)
+    assert "given" not in lifted
+    assert lifted.x_0.size(1) == 5 + 32
+
+
+def test_dropout_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
+    def losses(name: str, **options: Any) -> list[float]:
+        torch.manual_seed(len(name))
+        torch.rand(len(name))
+        config = TrainingConfig(
+            max_epochs=2, hidden_channels=8, batch_size=16, tnn="gnn", lifting="none", **options
+        )
+        state = torch.get_rng_state()
+        history = Job.start(config, tmp_path / name).train()[0].history
+        assert torch.equal(torch.get_rng_state(), state)
+        return [epoch["train_loss"] for epoch in history]
+
+    dropped = losses("a", dropout=0.5, project=4)
+    assert losses("again", dropout=0.5, project=4) == dropped
+    assert losses("without", project=4) != dropped
+
+
+def test_parameters_of_the_lifting_do_not_decay(tmp_path: Path) -> None:
+    config = TrainingConfig(weight_decay=0.5, hidden_channels=8)
+    module = TrainingModule(asdict(config), 7, 4, 2)
+    groups = module.configure_optimizers().param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    for name, parameter in module.named_parameters():
+        assert decay[id(parameter)] == (0 if name.startswith("model.lift.lift.") else 0.5), name
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (0.003, 0.0, 0.0)),
+        ({"dataset": "Cora"}, (0.01, 0.5, 5e-4)),
+        ({"dataset": "Cora", "encoder": "gps"}, (0.001, 0.5, 5e-4)),
+        ({"dataset": "Texas", "lr": 0.1, "dropout": 0.0, "weight_decay": 0.0}, (0.1, 0.0, 0.0)),
+    ],
+)
+def test_recipe_is_the_usual_one_for_graphs_and_for_nodes(
+    options: dict[str, Any], expected: tuple[float, ...]
+) -> None:
+    config = TrainingConfig(**options)
+    assert (config.lr, config.dropout, config.weight_decay) == expected
+
+
+@pytest.mark.parametrize("lifting", ["difflift", "accept_all", "random"])
+@pytest.mark.parametrize("domain", ["cell", "simplicial", "hypergraph", "combinatorial"])
+def test_options_reach_the_lifting_and_its_domain(lifting: str, domain: str) -> None:
+    chosen = {"k_min": 3, "k_max": 4, "memberships": "hard"}
+    chosen |= {
+        "cell": {"cycles": "induced", "rings": True},
+        "simplicial": {"simplices": "cycle_basis"},
+    }.get(domain, {})
+    if lifting == "difflift":
+        chosen |= {"rejected": "drop", "cell_budget": 9, "rescue": True}
+    config = TrainingConfig(lifting=lifting, domain=domain, options=chosen)
+    assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
+    lift = config.build(7, 4, 2).lift.lift
+    for name, value in chosen.items():
+        assert getattr(lift.domain if hasattr(lift.domain, name) else lift, name) == value
+
+
+def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:
+    defaults = {name for domain in DOMAINS for name in available("difflift", domain)}
+    assert defaults == set(OPTIONS)
+    settled = TrainingConfig(options={"paper": True, "k_max": 9}).options
+    form = {"memberships": "hard", "rejected": "drop", "dispersion": False, "k_max": 9}
+    assert settled == {**TrainingConfig().options, **form}
+    lift = TrainingConfig(options={"paper": True}).build(7, 4, 2).lift.lift
+    assert (lift.memberships, lift.rejected) == ("hard", "drop")
+    assert not lift.scorers["1"].dispersion
 
 
 @pytest.mark.laws

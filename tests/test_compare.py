@@ -25,8 +25,10 @@ from typer.testing import CliRunner
 from topox_difflift.commands import app
 from topox_difflift.compare import ARMS, Grid, Report, Results, read_results
 from topox_difflift.compare.campaign import Campaign
+from topox_difflift.compare.grid import kind_of
 from topox_difflift.compare.pool import Pool
 from topox_difflift.compare.worker import Task, describe
+from topox_difflift.options import ACCEPTING, OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,9 +126,71 @@ def test_rate_does_not_change_the_identity_of_a_run_that_waits_for_it() -> None:
     assert describe(settled)["source"] == difflift.id
 
 
+def test_variants_and_domains_are_further_arms_named_by_what_is_not_the_default() -> None:
+    plan = Grid(
+        datasets=("MUTAG",),
+        tnns=("topotune",),
+        liftings=("gnn", "none", "cycle", "accept_all", "random", "dcm", "difflift", "frozen"),
+        variants=("rings=true,k_max=8", "paper", "rejected=drop", "rejected=keep"),
+        varied=("difflift", "random", "accept_all"),
+        domains=("cell", "simplicial"),
+    ).plan()
+    found = {run.arm: run for run in plan.runs}
+    assert len(found) == len(plan.runs)
+    learned = ("", "k_max=8,rings=true", "paper", "rejected=drop")
+    both = ("", "domain=simplicial")
+    expected = {
+        # Neither a plain GNN nor what makes cell complexes only differs between domains.
+        *("gnn", "cycle", "dcm", "none", "accept_all", "frozen/straight_through"),
+        *("none[domain=simplicial]", "accept_all[domain=simplicial]"),
+        *("frozen/straight_through[domain=simplicial]",),
+        *("accept_all[k_max=8,rings=true]", "accept_all[paper]"),
+        *("accept_all[domain=simplicial,paper]",),
+    }
+    for arm in ("difflift", "random"):
+        for options in learned:
+            for domain in both:
+                if "rings" not in options or not domain:
+                    inside = ",".join(filter(None, (domain, options)))
+                    expected.add(f"{arm}/straight_through" + (f"[{inside}]" if inside else ""))
+    assert set(found) == expected
+    assert "would have no effect" in plan.left_out["topotune on cell, accept_all[rejected=drop]"]
+    assert (
+        "take domain 'cell'"
+        in plan.left_out["topotune on simplicial, difflift/straight_through[rings=true,k_max=8]"]
+    )
+    paper = found["difflift/straight_through[paper]"].config.options
+    form = {"memberships": "hard", "rejected": "drop", "dispersion": False}
+    assert paper == {**found["difflift/straight_through"].config.options, **form}
+    assert found["random/straight_through[paper]"].config.options["memberships"] == "hard"
+    by_chance = found["random/straight_through[rejected=drop]"]
+    assert by_chance.source == found["difflift/straight_through[rejected=drop]"]
+    assert {kind_of(arm) for arm in found} <= set(ARMS)
+
+
+def test_new_option_that_is_off_leaves_runs_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ids(**options: Any) -> list[str]:
+        liftings = ("cycle", "accept_all", "difflift")
+        return [run.id for run in Grid(("MUTAG",), ("cwn",), liftings, **options).plan().runs]
+
+    before = ids()
+    rescued = ids(variants=("rescue=true",))
+    for table in (ACCEPTING, OPTIONS):
+        monkeypatch.delitem(table, "rescue")
+    assert ids() == before
+    assert set(before) < set(rescued)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (["--variants", "depth=3"], "'options' to be one of k_min, k_max, memberships"),
+        (["--variants", "memberships=soft"], "'memberships' to be one of kernel, hard"),
+        (["--variants", "rings"], "name=value, such as rings=true, or paper (got 'rings')"),
+        (["--variants", "paper", "--varied", "cycle"], "'varied' to be one of accept_all, random"),
+        (["--variants", "paper", "--liftings", "none"], "'varied' names none of 'liftings'"),
+        (["--domains", "torus"], "'domains' to be one of hypergraph, simplicial, cell"),
+        (["--device", "tpu"], "'device' to be one of auto, cpu, cuda"),
         (["--tnns", "gcn"], "'tnns' to be one of cwn, ccxn"),
         (["--liftings", "spectral"], "'liftings' to be one of gnn, none, cycle"),
         (["--estimators", "reinforce"], "'estimators' to be one of"),
@@ -197,6 +261,8 @@ def crash(number: int) -> int:
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     assert torch.get_num_threads() == 1
+    # Read by the libraries of linear algebra when they are loaded.
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
     return number * number
 
 
@@ -339,6 +405,41 @@ def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been(
     for record in records:
         assert figures(record) == undisturbed[record["id"]]
     assert "0 to do" in call(*given).output
+    assert read_results(out) == records
+
+
+@pytest.mark.skipif("TOPOX_DIFFLIFT_DATA" not in os.environ, reason="set it to where MUTAG is")
+def test_small_version_of_the_experiment(tmp_path: Path) -> None:
+    out = tmp_path / "small.jsonl"
+    given = [
+        *("compare", "--datasets", "planted_hyperedges,MUTAG", "--folds", "0", "--tnns", "unigcn"),
+        *("--liftings", "gnn,none,cycle,knn,accept_all,random,difflift,frozen"),
+        *("--max-epochs", "1", "--hidden-channels", "8"),
+        *("--batch-size", "200", "--jobs", "2", "--baseline", "knn", "--out", str(out)),
+    ]
+    done = call(*given)
+    assert done.exit_code == 0, done.output
+    assert "14 runs, 1 combinations left out" in done.output
+    assert "left out unigcn, cycle" in done.output
+    arms = {f"{kind}/straight_through" for kind in ("difflift", "random", "frozen")}
+    arms |= {"gnn", "none", "knn", "accept_all"}
+    records = read_results(out)
+    assert Counter(r["dataset"] for r in records) == {"planted_hyperedges": 7, "MUTAG": 7}
+    for dataset, sizes in (("planted_hyperedges", [2400, 300, 300]), ("MUTAG", [150, 19, 19])):
+        found = {r["arm"]: r for r in records if r["dataset"] == dataset}
+        assert set(found) == arms
+        assert all(list(r["split"].values()) == sizes for r in found.values())
+        assert all(r["device"] in ("cpu", "cuda") and r["epochs"] == 1 for r in found.values())
+        chance = found["random/straight_through"]
+        rate = found["difflift/straight_through"]["training_acceptance_rate"]
+        assert chance["config"]["rate"] == rate
+        assert abs(chance["training_acceptance_rate"] - rate) < 0.05
+        drawn = {r["arm"] for r in found.values() if r["prediction_variance"] is not None}
+        assert drawn == {*arms - {"gnn", "none", "knn", "frozen/straight_through"}}
+        table = json.loads(out.with_suffix(".report.json").read_text())["rows"]
+        assert {row["arm"] for row in table if row["dataset"] == dataset} == arms
+        assert all((row["difference"] is None) == (row["arm"] == "knn") for row in table)
+    assert "14 already done, 0 to do" in call(*given).output
     assert read_results(out) == records
 
 

@@ -108,6 +108,25 @@ def test_loops_are_left_out_and_each_link_has_both_directions(tmp_path: Path) ->
         assert graph.edge_index.t().tolist() == [[0, 1], [1, 0], [2, 3], [3, 2]]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "folder", "write", "counted"),
+    [
+        ("Texas", "texas/raw", write_geom_gcn, True),
+        ("Minesweeper", "minesweeper/raw", write_heterophilous, False),
+    ],
+)
+def test_counts_of_words_are_divided_by_their_sum(
+    tmp_path: Path, dataset: str, folder: str, write: Callable[[Path], None], counted: bool
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    write(tmp_path / folder)
+    (given,) = load_dataset(dataset, tmp_path)
+    expected = torch.tensor([[v / (v + 1), 1 / (v + 1)] for v in range(4)]) if counted else given.x
+    for (graph,) in load_splits(dataset, root=tmp_path):
+        torch.testing.assert_close(graph.x, expected)
+    assert given.x[:, 1].tolist() == [1, 1, 1, 1]
+
+
 def test_three_protocols_of_planetoid(tmp_path: Path) -> None:
     for folder in ("Cora/raw", "Cora/geom-gcn/raw"):
         (tmp_path / folder).mkdir(parents=True)
