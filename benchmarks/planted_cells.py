@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import planted_cells
-from topox_difflift.recovery import recovery
+from topox_difflift.recovery import recovery_of
 
 if TYPE_CHECKING:
     from topox_difflift.nn import TopologicalNetwork
@@ -54,18 +55,8 @@ def evaluate(model: TopologicalNetwork, test: list[Data]) -> dict[str, float]:
     """Return the accuracy, and how well the planted cells are recovered."""
     batch = Batch.from_data_list(test)
     with torch.no_grad():
-        # As in training, so that rejected candidates are there to be compared.
-        proposed = recovery(model.train().lifted(batch), batch)
-        lifted = model.eval().lifted(batch)
-        accuracy = (model.predict(lifted).argmax(1) == batch.y).float().mean()
-    accepted = recovery(lifted, batch)
-    return {
-        "accuracy": float(accuracy),
-        "auroc": proposed.auroc,
-        "candidate_recall": proposed.candidate_recall,
-        "accepted_recall": accepted.accepted_recall,
-        "purity": accepted.purity,
-    }
+        accuracy = (model.eval()(batch).argmax(1) == batch.y).float().mean()
+    return {"accuracy": float(accuracy), **asdict(recovery_of(model, test))}
 
 
 def run(

@@ -15,7 +15,7 @@ from topox_difflift import DiffLift, LiftedComplex
 from topox_difflift.domains import Cell, Combinatorial, Hypergraph, Simplicial
 from topox_difflift.domains.base import learned_pairs
 from topox_difflift.graph import check_graph
-from topox_difflift.proximity import NeighborhoodSize, search
+from topox_difflift.proximity import Kernel, NeighborhoodSize, search
 from topox_difflift.testing import AcceptAll, RejectAll, check_domain
 
 SEEDS = st.integers(0, 10_000)
@@ -85,27 +85,27 @@ def brute_nearest(data: Data, *, closed: bool) -> list[list[int]]:
 
 
 @FEW
-@given(seed=SEEDS, two_sided=st.booleans())
-def test_learned_pairs(seed, two_sided):
+@given(seed=SEEDS, two_sided=st.booleans(), near_misses=st.integers(0, 3), soft=st.booleans())
+def test_learned_pairs(seed, two_sided, near_misses, soft):
     data = random_batch(seed)
     graph = check_graph(data)
     torch.manual_seed(seed)
-    size = NeighborhoodSize(3, 8, 1, 3).double()
+    size, kernel = NeighborhoodSize(3, 8, 1, 3).double(), Kernel().double() if soft else None
+    z = graph.x.clone().requires_grad_()
     nearest = search(
-        graph.x, graph.batch, 3, size, None,
-        include_self=False, sample=True, two_sided=two_sided, generator=seeded(seed),
+        z, graph.batch, 3, size, kernel, include_self=False, sample=True,
+        two_sided=two_sided, near_misses=near_misses, generator=seeded(seed),
     )  # fmt: skip
-    nearest.prob.retain_grad()
     found = learned_pairs(graph, nearest)
 
     order, count = brute_nearest(data, closed=False), nearest.taken.sum(1).tolist()
     edges = sets(graph.edges.t().tolist())
-    # Who lists whom, at which column.
-    listed = {
-        frozenset((v, u)): {} for v in range(16) for u in order[v][: count[v] + two_sided][:3]
-    }
+    # Who lists whom, at which column: all that can be, or what is taken.
+    most = 3 + near_misses * soft
+    rows = [order[v][: most if two_sided else count[v]] for v in range(16)]
+    listed = {frozenset((v, u)): {} for v in range(16) for u in rows[v]}
     for v in range(16):
-        for column, u in enumerate(order[v][: count[v] + two_sided][:3]):
+        for column, u in enumerate(rows[v]):
             listed[frozenset((v, u))][v] = column
     expected = sorted(tuple(sorted(pair)) for pair in listed if pair not in edges)
     pairs = list(map(tuple, found.vertices.view(-1, 2).tolist()))
@@ -120,14 +120,22 @@ def test_learned_pairs(seed, two_sided):
     assert found.included().tolist() == taken
     assert found.inclusion.tolist() == [float(value) for value in taken]
     upstream = torch.randn(len(pairs), generator=seeded(1), dtype=torch.float64)
-    (found.inclusion * upstream).sum().backward()
+    by_prob, by_place = torch.autograd.grad(
+        (found.inclusion * upstream).sum(), [nearest.prob, z], retain_graph=True
+    )
     gradient = torch.zeros_like(nearest.prob)
     for pair, flow in zip(pairs, upstream, strict=True):
         ends = list(listed[frozenset(pair)].items())
         for v, column in ends:
             others = [nearest.prob[u, c].detach() for u, c in ends if u != v]
             gradient[v, column] += flow * (1 - sum(others))
-    torch.testing.assert_close(nearest.prob.grad, gradient)
+    torch.testing.assert_close(by_prob, gradient)
+    # That of the metric is that of their closeness.
+    through = (nearest.prob * gradient).sum()
+    if kernel is not None:
+        u, v = torch.tensor(pairs).view(-1, 2).t()
+        through = through + (kernel(z, u, v) * upstream).sum()
+    torch.testing.assert_close(by_place, torch.autograd.grad(through, z)[0])
 
 
 def test_no_pair_among_all():

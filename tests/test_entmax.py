@@ -135,7 +135,7 @@ def test_support_is_that_over_all_nodes_where_it_is_small(alpha):
     batch = torch.zeros(len(z), dtype=torch.long)
     found = search(
         z, batch, 1, rule, None,
-        include_self=False, sample=True, two_sided=True, generator=None,
+        include_self=False, sample=True, two_sided=True, near_misses=3, generator=None,
     )  # fmt: skip
     scores = -rule.log_scale.exp().detach() * torch.cdist(z, z).square() / 4
     scores.fill_diagonal_(-torch.inf)

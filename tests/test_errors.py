@@ -217,6 +217,10 @@ BAD_ARGUMENTS = {
     ),
     "generator": ({"generator": 3}, ["'generator'", "got 3", r"manual_seed\(seed\)"]),
     "dispersion": ({"dispersion": "no"}, ["'dispersion'", "True or False", "got 'no'"]),
+    "near_misses -1": (
+        {"near_misses": -1}, ["'near_misses'", "integer of at least 0", r"got -1\)"],
+    ),
+    "near_misses 1.0": ({"near_misses": 1.0}, ["'near_misses'", "integer", r"got 1\.0\)"]),
     "rescue": ({"rescue": 1}, ["'rescue'", "True or False", "got 1"]),
 }  # fmt: skip
 
@@ -249,7 +253,7 @@ BAD_EMBEDDINGS = {
 POISON = {
     "encoder.node.weight": ["encoder GIN", "6 of 6 nodes", "embedding", "lower the learning rate"],
     "sizes.1.mlp.lins.0.weight": ["neighborhood size", "probability", "clip gradients"],
-    "kernels.1.log_scale": ["membership kernel", "weight", "NaN parameters"],
+    "kernels.1.log_scale": ["membership kernel", "closeness", "NaN parameters"],
     "scorers.1.rho.lins.1.bias": ["scorer of rank 1", "acceptance logit", "candidate 0"],
     "scorers.2.rho.lins.1.bias": ["scorer of rank 2", "acceptance logit", "candidate 0"],
 }

@@ -20,6 +20,7 @@ from topox_difflift import DOMAINS, ESTIMATORS, DiffLift, Domain, Estimator, Lif
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.domains import Boundary, Cell, Hypergraph
 from topox_difflift.estimators import Acceptance, GumbelSigmoid
+from topox_difflift.neighbors import knn
 from topox_difflift.testing import (
     AcceptAll,
     RejectAll,
@@ -295,7 +296,7 @@ def test_repr_names_the_choices():
     text = repr(lift)
     for choice in [
         "DiffLift(", "'minimum'", "max_cycle_length=7", "GPS", "k_min=3", "k_max=4",
-        "GumbelSigmoid(temperature=0.5)", "'drop'", "'hard'", "max_rank=2",
+        "GumbelSigmoid(temperature=0.5)", "'drop'", "'hard'", "max_rank=2", "near_misses=3",
     ]:  # fmt: skip
         assert choice in text
 
@@ -406,9 +407,10 @@ def test_gradient_of_probability_is_that_of_the_gate(domain):
 
 @pytest.mark.parametrize("domain", NAMES)
 def test_same_draws_give_the_same_complex_kept_or_dropped(domain):
-    # With one size there is no extra member beyond the size, hence no extra draw.
-    keep = make(domain, k_min=3, k_max=3, max_rank=1, rejected="keep", generator=seeded(2))
-    drop = make(domain, k_min=3, k_max=3, max_rank=1, rejected="drop", generator=seeded(2))
+    # With one size and no near miss there is no extra pair, hence no extra draw.
+    options = {"k_min": 3, "k_max": 3, "max_rank": 1, "near_misses": 0}
+    keep = make(domain, rejected="keep", generator=seeded(2), **options)
+    drop = make(domain, rejected="drop", generator=seeded(2), **options)
     data = Batch.from_data_list(graphs())
     kept, dropped = keep(data), drop(data)
     assert kept.num_cells[1] > dropped.num_cells[1]
@@ -632,8 +634,10 @@ def test_regularization_by_hand(domain):
     p = torch.cat([prob[prob < 1] for prob in probs])
     entropy = -(p * p.log() + (1 - p) * (1 - p).log()).mean()
     z = lift.encoder(data.x, data.edge_index, data.batch)
-    sizes = torch.arange(lift.k_min, lift.k_max + 1)
-    means = [(size.distribution(z) * sizes).sum(1).mean() for size in lift.sizes.values()]
+    sizes, means = torch.arange(lift.k_min, lift.k_max + 1), []
+    for size in lift.sizes.values():
+        index = knn(z, data.batch, lift.k_max, include_self=domain == "hypergraph")
+        means.append((size.distribution(z, index) * sizes).sum(1).mean())
     assert {name: term.dim() for name, term in terms.items()} == dict.fromkeys(
         ["expected_size", "expected_cells", "entropy"], 0
     )

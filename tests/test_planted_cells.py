@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import itertools
 import math
 import runpy
@@ -31,7 +33,7 @@ from topox_difflift.liftings import (
     OracleLifting,
     SimplicialKHopLifting,
 )
-from topox_difflift.recovery import area_under_curve, recovery
+from topox_difflift.recovery import Recovery, area_under_curve, recovery, recovery_of
 from topox_difflift.testing import (
     AcceptAll,
     check_batch,
@@ -90,7 +92,7 @@ def test_label_says_whether_all_signs_of_a_group_are_positive(
 def test_groups_have_the_sizes_asked_for_and_each_node_lies_in_one(
     kind: str, sizes: tuple[int, ...] | None
 ) -> None:
-    allowed = sizes or (PLANTED[kind],)
+    allowed = sizes or (PLANTED[kind].size,)
     graphs = planted_cells(kind, 200, sizes, num_groups=5)
     for graph in graphs:
         assert len(graph.planted_size) == 5
@@ -149,14 +151,44 @@ def test_signs_of_connected_nodes_and_their_number_say_nothing_about_the_label(
     assert abs(float(difference)) < 4 * float(both.std()) * 2 / math.sqrt(len(graphs))
 
 
-def test_arrangements_of_signs_are_uniform_given_the_label() -> None:
-    """Two groups of three: columns have one +1 each, so there are 8 tables, 2 of label 1."""
-    graphs = planted_cells("hyperedges", 4000, num_groups=2)
+@pytest.mark.parametrize(("kind", "sizes"), TASKS)
+@pytest.mark.parametrize("margin", [None, 1, 2])
+def test_every_group_lacks_the_margin_or_one_lacks_nothing(
+    kind: str, sizes: tuple[int, ...] | None, margin: int | None
+) -> None:
+    smallest = min(sizes or (PLANTED[kind].size,))
+    if margin is not None and margin > smallest // 2:
+        message = rf"'margin' to be from 1 to {smallest // 2}, .* \(got {margin}\)"
+        with pytest.raises(ValueError, match=message):
+            planted_cells(kind, 1, sizes, margin=margin)
+        return
+    least = (2 if kind == "cycles" and smallest == 4 else 1) if margin is None else margin
+    lacking = [
+        (bool(graph.y), min(int((graph.x[group, 6] < 0).sum()) for group in groups(graph)))
+        for graph in planted_cells(kind, 300, sizes, margin=margin)
+    ]
+    assert {missing for y, missing in lacking if y} == {0}
+    assert min(missing for y, missing in lacking if not y) == least
+
+
+@pytest.mark.parametrize(
+    ("size", "margin", "n_tables"),
+    [(3, 1, (2, 6)), (4, 1, (2, 14)), (4, 2, (2, 6)), (5, 2, (2, 20))],
+)
+def test_arrangements_of_signs_are_uniform_given_the_label(
+    size: int, margin: int, n_tables: tuple[int, int]
+) -> None:
+    """
+    Two groups: columns have one +1 each, so there are 2^size tables, 2 of label 1.
+
+    Of the others those where each group has at most size - margin of them are of label 0.
+    """
+    graphs = planted_cells("hyperedges", 4000, (size,), num_groups=2, margin=margin)
     counts: dict[tuple[float, ...], int] = {}
     for graph in graphs:
         table = tuple(graph.x[graph.planted_index, 6].tolist())
         counts[(float(graph.y), *table)] = counts.get((float(graph.y), *table), 0) + 1
-    for label, tables in ((1.0, 2), (0.0, 6)):
+    for label, tables in zip((1.0, 0.0), n_tables, strict=True):
         seen = [number for key, number in counts.items() if key[0] == label]
         assert len(seen) == tables
         expected = sum(seen) / tables
@@ -180,18 +212,19 @@ class Place(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("kind", "domain", "k"),
+    ("kind", "domain", "k", "num_groups"),
     [
-        ("hyperedges", "hypergraph", 3),
-        ("triangles", "simplicial", 2),
-        ("cycles", Cell(), 2),
-        ("cycles", Cell("induced", 4), 2),
+        ("hyperedges", "hypergraph", 3, None),
+        ("triangles", "simplicial", 2, None),
+        # In a few groups, planted and decoy cycles are not independent: no basis has them all.
+        ("cycles", Cell(), 2, 6),
+        ("cycles", Cell("induced", 4), 2, None),
     ],
 )
 def test_planted_cells_are_among_the_candidates_of_the_right_metric(
-    kind: str, domain: Any, k: int
+    kind: str, domain: Any, k: int, num_groups: int | None
 ) -> None:
-    batch = Batch.from_data_list(planted_cells(kind, 60))
+    batch = Batch.from_data_list(planted_cells(kind, 60, num_groups=num_groups))
     lift = DiffLift(domain, encoder=Place(), k_min=k, k_max=k, estimator=AcceptAll()).eval()
     assert recovery(lift(batch), batch).candidate_recall > 0.9
 
@@ -252,6 +285,10 @@ def test_they_have_names() -> None:
         ({"noise": -0.1}, "'noise' to be at least 0"),
         ({"noise": math.nan}, "'noise' to be at least 0"),
         ({"distractors": -1}, "'distractors' to be an integer of at least 0"),
+        ({"margin": 0}, "'margin' to be an integer of at least 1"),
+        ({"margin": 1.0}, "'margin' to be an integer of at least 1"),
+        ({"margin": 3}, r"'margin' to be from 1 to 2, half of the smallest .* \(got 3\)"),
+        ({"sizes": (3, 8), "margin": 2}, "'margin' to be from 1 to 1"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict[str, object], message: str) -> None:
@@ -430,33 +467,160 @@ def test_recovery_leaves_edges_of_the_graph_out() -> None:
     assert math.isnan(hyper.purity)
 
 
-def test_recovery_of_a_learned_lifting_counts_rejected_candidates_while_training() -> None:
-    batch = Batch.from_data_list(planted_cells("hyperedges", 20, noise=0.0, distractors=0))
-    lift = DiffLift(
-        "hypergraph", in_channels=7, k_min=3, k_max=3, generator=torch.Generator().manual_seed(0)
+def test_recovery_over_draws_by_hand() -> None:
+    first, data = by_hand()
+    first.mask_2, first.prob_2 = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.9, 0.2, 0.95])
+    # Without the planted square, which has a score of 0 here.
+    fewer = data.clone()
+    fewer.planted_index = torch.tensor([0, 2, 1, 3, 0, 1, 3])
+    fewer.planted_size = torch.tensor([4, 3])
+    second = OracleLifting()(fewer)
+    second.mask_2, second.prob_2 = torch.tensor([0.0, 1.0]), torch.tensor([0.8, 0.1])
+    # Scores of square, other walk and triangle: 0.45, 0.5, 0.525.
+    assert recovery([first, second], data) == Recovery(0.0, 0.25, 0.25, 0.25)
+    second.prob_2 = torch.tensor([0.6, 0.0])  # 0.45, 0.4, 0.475
+    assert recovery((first, second), data).auroc == 0.5
+    # In a draw that accepts nothing there is nothing to be pure.
+    second.mask_2 = torch.zeros(2)
+    assert recovery([first, second], data).purity == 0.5
+    # The other walk is listed for its gradient alone.
+    first.included_2 = second.included_2 = torch.tensor([True, False, True])
+    second.included_2 = torch.tensor([False, True])
+    assert recovery([first, second], data).auroc == 0
+    first.included_2 = torch.tensor([True, False, False])
+    second.included_2 = torch.tensor([False, False])
+    assert math.isnan(recovery([first, second], data).auroc)
+    assert recovery([first, second], data).candidate_recall == 0.25
+
+
+def test_equal_hyperedges_count_once_with_the_largest_probability() -> None:
+    nothing = torch.empty(2, 0, dtype=torch.long)
+    data = Data(
+        x=torch.ones(6, 1),
+        edge_index=nothing,
+        planted_index=torch.tensor([0, 1, 2, 2, 1, 0, 3, 4, 5, 0, 1, 3, 3, 1, 0]),
+        planted_size=torch.full((5,), 3),
     )
-    lifted = lift(batch)
-    found = recovery(lifted, batch)
-    truth = {tuple(sorted(group)) for group in groups(batch)}
-    sets = lifted.cells(1)
-    given = {tuple(sorted(edge)) for edge in edges(batch)}
-    own = [i for i, cell in enumerate(sets) if cell not in given]
-    assert found.candidate_recall == len({sets[i] for i in own} & truth) / len(truth)
-    taken = [sets[i] for i in own if lifted.mask_1[i] == 1]
-    assert found.accepted_recall == len(set(taken) & truth) / len(truth)
-    assert found.purity == pytest.approx(sum(cell in truth for cell in taken) / len(taken))
+    lifted = OracleLifting("hypergraph")(data)
+    data.planted_index, data.planted_size = torch.arange(6), torch.tensor([3, 3])
+    lifted.prob_1 = torch.tensor([0.1, 0.8, 0.3, 0.5, 0.2])
+    lifted.mask_1 = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0])
+    # Scores 0.8 and 0.3 of planted ones against 0.5; accepted are {0, 1, 2} and {0, 1, 3}.
+    assert recovery(lifted, data) == Recovery(0.5, 1.0, 0.5, 0.5)
+
+
+def recovery_by_definition(draws: list[LiftedComplex], data: Data, rank: int) -> list[float]:
+    domain = draws[0].domain
+    given = {frozenset([edge]) for edge in edges(data)}
+    if domain == "hypergraph":
+        given = {frozenset(frozenset([v]) for v in edge) for edge in edges(data)}
+    if rank > 1:
+        given = set()
+    truth = faces(domain, rank, data) - given
+    tables: list[dict[Any, list[tuple[float, bool]]]] = []
+    for lifted in draws:
+        tables.append({})
+        columns = zip(
+            cells_as_sets(lifted, rank),
+            lifted[f"included_{rank}"].tolist(),
+            lifted[f"prob_{rank}"].tolist(),
+            lifted[f"mask_{rank}"].tolist(),
+            strict=True,
+        )
+        for cell, included, prob, mask in columns:
+            if included and cell not in given:
+                tables[-1].setdefault(cell, []).append((prob, mask == 1))
+    every = set().union(*tables)
+    score = {
+        cell: sum(max((p for p, _ in table.get(cell, [])), default=0.0) for table in tables)
+        for cell in every
+    }
     wins = [
-        float(lifted.prob_1[i] > lifted.prob_1[j]) + float(lifted.prob_1[i] == lifted.prob_1[j]) / 2
-        for i, j in itertools.product(own, own)
-        if sets[i] in truth and sets[j] not in truth
+        (score[a] > score[b]) + (score[a] == score[b]) / 2
+        for a, b in itertools.product(every & truth, every - truth)
     ]
-    assert found.auroc == pytest.approx(sum(wins) / len(wins))
+    accepted = [{cell for cell, found in t.items() if any(k for _, k in found)} for t in tables]
+    n = len(draws)
+    return [
+        sum(wins) / len(wins),
+        sum(len(truth & set(table)) for table in tables) / len(truth) / n,
+        sum(len(truth & cells) for cells in accepted) / len(truth) / n,
+        sum(len(truth & cells) / len(cells) for cells in accepted) / n,
+    ]
+
+
+@pytest.mark.parametrize("n_draws", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "domain", "rank"),
+    [
+        ("hyperedges", "hypergraph", 1),
+        ("cycles", "cell", 1),
+        ("cycles", "cell", 2),
+        ("triangles", "simplicial", 1),
+        ("triangles", "simplicial", 2),
+        ("hyperedges", "combinatorial", 2),
+    ],
+)
+def test_recovery_of_a_learned_lifting_by_brute_force(
+    kind: str, domain: str, rank: int, n_draws: int
+) -> None:
+    batch = Batch.from_data_list(planted_cells(kind, 6))
+    torch.manual_seed(0)
+    lift = DiffLift(domain, encoder=Place(), k_max=3, generator=torch.Generator().manual_seed(0))
+    draws = [lift(batch) for _ in range(n_draws)]
+    found = recovery(draws if n_draws > 1 else draws[0], batch, rank)
+    expected = recovery_by_definition(draws, batch, rank)
+    assert list(dataclasses.astuple(found)) == pytest.approx(expected)
+    # Rejected candidates count, and pairs that no end takes do not.
+    assert found.candidate_recall > found.accepted_recall > 0
+    columns = draws[0].num_cells[rank] - draws[0][f"candidates_{rank}"].sum()
+    assert bool(columns > (batch.num_edges // 2 if rank == 1 else 0)) == (
+        rank == 1 and domain != "hypergraph"
+    )
 
 
 def test_recovery_needs_a_rank_that_was_lifted() -> None:
     (graph,) = planted_cells("cycles", 1)
     with pytest.raises(ValueError, match="rank 2 was not lifted"):
         recovery(NoLifting("cell", 1)(graph), graph)
+
+
+def test_recovery_needs_a_complex() -> None:
+    (graph,) = planted_cells("cycles", 1)
+    with pytest.raises(ValueError, match=r"'lifted' to be a complex, or .* \(got none\)"):
+        recovery([], graph)
+
+
+@pytest.mark.parametrize("lifting", ["difflift", "accept_all", "oracle", "none"])
+@pytest.mark.parametrize("kind", ["hyperedges", "cycles"])
+def test_recovery_of_a_model(kind: str, lifting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = planted_cells(kind, 6)
+    config = TrainingConfig(
+        f"planted_{kind}", lifting=lifting, tnn={"hyperedges": "unigcn", "cycles": "cwn"}[kind]
+    )
+    model = config.build(graphs[0].x.size(1), 0, 2)
+    learned = isinstance(model.lift.lift, DiffLift)
+    before = copy.deepcopy(model.state_dict())
+    if learned:
+        model.lift.lift.rejected = "drop"
+        state = model.lift.lift.generator.get_state()
+    monkeypatch.setattr("topox_difflift.recovery._FEW", 4)
+    found = recovery_of(model, graphs, draws=3, seed=5)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    if learned:
+        assert model.lift.lift.rejected == "drop"
+        assert torch.equal(model.lift.lift.generator.get_state(), state)
+        model.lift.lift.generator.manual_seed(5)
+        model.lift.lift.rejected = "keep"
+    few, every = Batch.from_data_list(graphs[:4]), Batch.from_data_list(graphs)
+    with torch.no_grad():
+        proposed = recovery([model.lifted(few) for _ in range(3)], few)
+        accepted = recovery(model.eval().lifted(every), every)
+    expected = dataclasses.replace(
+        proposed, accepted_recall=accepted.accepted_recall, purity=accepted.purity
+    )
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(expected), nan_ok=True)
 
 
 # ---------------------------------------------------------------------- the benchmark

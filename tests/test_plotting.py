@@ -190,8 +190,10 @@ def test_accepted_edges_are_dashed_and_others_than_accepted_ones_dotted() -> Non
 
 def test_rejected_cells_are_drawn_only_if_asked_for_and_kept() -> None:
     lifted = lift()(molecule())
-    kept = [int((lifted[f"mask_{r}"] == 0).sum()) for r in (1, 2)]
+    # Pairs that no end takes are not even candidates.
+    kept = [int(((lifted[f"mask_{r}"] == 0) & lifted[f"included_{r}"]).sum()) for r in (1, 2)]
     assert min(kept) > 0
+    assert not bool(lifted.included_1.all())
     assert not any(kind == "not accepted" for _, kind in drawn(draw(lifted)))
     axes = draw(lifted, rejected=True)
     assert [len(drawn(axes)[r, "not accepted"]) for r in (1, 2)] == kept

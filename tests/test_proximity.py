@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data
 
 from topox_difflift import DiffLift
+from topox_difflift.neighbors import knn
 from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
 from topox_difflift.testing import AcceptAll
 
@@ -28,9 +29,9 @@ def make(k_min: int = 2, k_max: int = 5, seed: int = 0) -> NeighborhoodSize:
     return size
 
 
-def everyone(size: NeighborhoodSize, n: int) -> torch.Tensor:
-    """Nearest nodes of which there are enough."""
-    return torch.zeros(n, size.k_max, dtype=torch.long)
+def everyone(size: NeighborhoodSize, z: torch.Tensor) -> torch.Tensor:
+    """Nearest nodes, of which there are enough."""
+    return knn(z, torch.zeros(len(z), dtype=torch.long), size.k_max)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -40,7 +41,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def find(z: torch.Tensor, size: NeighborhoodSize, **options: object) -> Nearest:
     options = {
         "kernel": None, "include_self": False, "sample": False, "two_sided": False,
-        "generator": seeded(),
+        "near_misses": 0, "generator": seeded(),
     } | options  # fmt: skip
     batch = torch.zeros(len(z), dtype=torch.long)
     return search(z, batch, 1, size, **options)
@@ -54,10 +55,11 @@ bounds = st.tuples(st.integers(1, 4), st.integers(0, 4)).map(lambda pair: (pair[
 def test_distribution_and_tails(bounds, seed, sample):
     k_min, k_max = bounds
     size, z = make(k_min, k_max, seed), embeddings(seed=seed)
-    pi = size.distribution(z)
+    index = everyone(size, z)
+    pi = size.distribution(z, index)
     assert pi.shape == (12, k_max - k_min + 1)
     torch.testing.assert_close(pi.sum(1), torch.ones(12, dtype=torch.float64))
-    taken, prob = size(z, everyone(size, 12), sample, seeded(seed))
+    taken, prob = size(z, index, sample, seeded(seed))
     sizes = torch.arange(k_min, k_max + 1)
     for j in range(k_max):
         torch.testing.assert_close(prob[:, j], pi[:, sizes > j].sum(1))
@@ -70,16 +72,17 @@ def test_distribution_and_tails(bounds, seed, sample):
 
 
 def test_draws_follow_the_distribution():
-    size, z = make(2, 4), embeddings(1).expand(20_000, -1)
-    pi = size.distribution(z[:1]).squeeze(0)
-    count = size(z, everyone(size, 20_000), True, seeded())[0].sum(1)
-    found = torch.bincount(count, minlength=5)[2:] / len(z)
-    torch.testing.assert_close(found.double(), pi.detach(), rtol=0, atol=0.02)
+    size, z = make(2, 4), embeddings(6)
+    index = everyone(size, z)
+    pi = size.distribution(z, index)
+    count = size(z.repeat(10_000, 1), index.repeat(10_000, 1), True, seeded())[0].sum(1)
+    found = torch.nn.functional.one_hot(count.view(-1, 6))[..., 2:].double().mean(0)
+    torch.testing.assert_close(found, pi.detach(), rtol=0, atol=0.02)
 
 
 def test_draws_come_from_the_generator():
     size, z = make(), embeddings(200)
-    rows = everyone(size, 200)
+    rows = everyone(size, z)
     random = torch.get_rng_state()
     first, again, other = (size(z, rows, True, seeded(s))[0] for s in (1, 1, 2))
     assert torch.equal(random, torch.get_rng_state())
@@ -93,7 +96,7 @@ def test_one_size_has_nothing_to_learn():
     assert list(size.parameters()) == []
     size.reset_parameters()
     for sample in (True, False):
-        taken, prob = size(z, everyone(size, 12), sample, seeded())
+        taken, prob = size(z, everyone(size, z), sample, seeded())
         assert bool(taken.all())
         assert torch.equal(prob, torch.ones(12, 3, dtype=torch.float64))
 
@@ -101,20 +104,21 @@ def test_one_size_has_nothing_to_learn():
 def test_the_middle_size_comes_first():
     torch.manual_seed(0)
     for k_max, middle in [(4, 3), (6, 4), (3, 3)]:
-        size = NeighborhoodSize(64, 64, 2, k_max)
-        taken, _ = size(torch.randn(50, 64), everyone(size, 50), sample=False)
+        size, z = NeighborhoodSize(64, 64, 2, k_max), torch.randn(50, 64)
+        taken, _ = size(z, everyone(size, z), sample=False)
         assert set(taken.sum(1).tolist()) == {middle}
 
 
-def test_kernel_is_one_with_the_gradient_of_kappa():
+def test_kernel_and_its_gradient():
     kernel = Kernel().double()
     torch.nn.init.constant_(kernel.log_scale, 0.3)
     z = embeddings(6).requires_grad_()
     source, target = torch.tensor([0, 0, 2, 3, 5]), torch.tensor([1, 2, 3, 3, 0])
-    weight = kernel(z, source, target)
-    assert torch.equal(weight, torch.ones(5, dtype=torch.float64))
+    found = kernel(z, source, target)
+    distance = (z[source] - z[target]).square().mean(1)
+    torch.testing.assert_close(found, torch.exp(-torch.tensor(0.3).double().exp() * distance))
     upstream = embeddings(5, 1).squeeze(1)
-    found = torch.autograd.grad((weight * upstream).sum(), [z, kernel.log_scale])
+    found = torch.autograd.grad((found * upstream).sum(), [z, kernel.log_scale])
     # With d = mean square of (a - b) and kappa = exp(-t d):
     # d kappa / d a = -2 t kappa (a - b) / channels, d kappa / d log t = -t d kappa.
     t = kernel.log_scale.exp().detach()
@@ -150,7 +154,7 @@ def test_small_graphs_take_what_there_is():
     batch = torch.tensor([0, 1, 1, 1, 2])
     found = search(
         z, batch, 3, make(2, 5), None,
-        include_self=False, sample=True, two_sided=True, generator=seeded(),
+        include_self=False, sample=True, two_sided=True, near_misses=3, generator=seeded(),
     )  # fmt: skip
     assert found.taken.sum(1).tolist() == [0, 2, 2, 2, 0]
     assert torch.equal(found.taken, found.index >= 0)
@@ -160,31 +164,35 @@ def test_small_graphs_take_what_there_is():
 @pytest.mark.parametrize("two_sided", [False, True])
 def test_listed_columns(two_sided):
     found = find(embeddings(), make(), sample=True, two_sided=two_sided)
-    extra = found.listed.sum(1) - found.taken.sum(1)
-    room = found.taken.sum(1) < 5
-    assert torch.equal(extra, (room & two_sided).long())
-    assert bool((found.listed | ~found.taken).all())
+    assert torch.equal(found.listed, found.taken | two_sided)
+    assert 2 <= int(found.taken.sum(1).min()) < int(found.taken.sum(1).max()) <= 5
 
 
-def test_inclusion_is_the_indicator_with_the_gradient_of_the_tail():
-    z = embeddings()
-    found = find(z, make(), sample=True, two_sided=True)
+@pytest.mark.parametrize("soft", [False, True])
+def test_membership_is_the_indicator_with_the_gradients_of_tail_and_kappa(soft):
+    z, kernel = embeddings().requires_grad_(), Kernel().double() if soft else None
+    found = find(z, make(), kernel=kernel, sample=True, two_sided=True, near_misses=2)
     node, column = found.listed.nonzero(as_tuple=True)
-    inclusion = found.inclusion(node, column)
-    assert torch.equal(inclusion.bool(), found.taken[node, column])
-    assert set(inclusion.tolist()) == {0.0, 1.0}
-    found.prob.retain_grad()
+    membership = found.membership(node, column)
+    assert torch.equal(membership.bool(), found.taken[node, column])
+    assert set(membership.tolist()) == {0.0, 1.0}
     upstream = torch.randn(len(node), generator=seeded(), dtype=torch.float64)
-    (inclusion * upstream).sum().backward()
-    expected = torch.zeros_like(found.prob).index_put((node, column), upstream)
-    assert torch.equal(found.prob.grad, expected)
+    (prob, places) = torch.autograd.grad(
+        (membership * upstream).sum(), [found.prob, z], retain_graph=True
+    )
+    assert torch.equal(prob, torch.zeros_like(found.prob).index_put((node, column), upstream))
+    # What reaches the embeddings, by the kernel and by the network of the sizes.
+    through = (found.prob[node, column] * upstream).sum()
+    if kernel is not None:
+        through = through + (kernel(z, node, found.index[node, column]) * upstream).sum()
+    torch.testing.assert_close(places, torch.autograd.grad(through, z)[0])
 
 
-def test_hard_memberships_are_constants():
+def test_closeness_of_hard_memberships_is_constant():
     z = embeddings().requires_grad_()
     pair = torch.tensor([0, 1]), torch.tensor([2, 3])
-    assert not find(z, make()).weight(*pair).requires_grad
-    assert find(z, make(), kernel=Kernel().double()).weight(*pair).requires_grad
+    assert not find(z, make()).closeness(*pair).requires_grad
+    assert find(z, make(), kernel=Kernel().double()).closeness(*pair).requires_grad
 
 
 class Sampled(AcceptAll):
@@ -252,8 +260,8 @@ def test_each_node_learns_its_own_size():
     for _ in range(200):
         found = find(z, size, sample=True, two_sided=True, generator=generator)
         node, column = found.listed.nonzero(as_tuple=True)
-        count = torch.zeros(16).index_add(0, node, found.inclusion(node, column))
+        count = torch.zeros(16).index_add(0, node, found.membership(node, column))
         optimizer.zero_grad()
         (count - target).square().sum().backward()
         optimizer.step()
-    assert torch.equal(size(z, everyone(size, 16), sample=False)[0].sum(1), target)
+    assert torch.equal(size(z, everyone(size, z), sample=False)[0].sum(1), target)

@@ -62,6 +62,9 @@ class Rank:
         Features of the cells, gated.
     content : torch.Tensor, shape = (n_r, channels), optional
         Features as if every cell were accepted; by default those in `x`.
+    included : torch.Tensor, shape = (n_r,), bool, optional
+        Whether each cell is proposed at the sampled sizes, or listed only so that sizes and
+        metric receive a gradient; by default all are proposed.
     """
 
     vertices: Tensor
@@ -74,3 +77,4 @@ class Rank:
     membership: Tensor
     x: Tensor
     content: Tensor | None = None
+    included: Tensor | None = None

@@ -40,8 +40,8 @@ __all__ = ["LiftedComplex"]
 
 _ORIENTED = {"hypergraph": False, "simplicial": True, "cell": True, "combinatorial": False}
 _STORED = (
-    "x", "content", "mask", "prob", "batch", "faces", "cell_index", "cell_size", "orientation",
-    "membership", "candidates",
+    "x", "content", "mask", "prob", "included", "batch", "faces", "cell_index", "cell_size",
+    "orientation", "membership", "candidates",
 )  # fmt: skip
 _LAPLACIANS = ("up_laplacian", "down_laplacian", "hodge_laplacian")
 _DERIVED = ("incidence", "adjacency", "coadjacency", *_LAPLACIANS)
@@ -69,6 +69,9 @@ class LiftedComplex(Data):
         Pairs (face, cell) with sign and straight-through weight.
     ``content_r``
         Features before they are gated, where cells can have been rejected.
+    ``included_r``
+        Whether a cell is proposed at the sampled sizes, where some are listed only so that
+        sizes and metric receive a gradient; True for all others.
     ``candidates_r``
         Number of proposed cells of each graph, rejected ones that were dropped included.
 
@@ -160,6 +163,8 @@ class LiftedComplex(Data):
             }
             if rank.content is not None:
                 stored[f"content_{r}"] = rank.content
+            if rank.included is not None:
+                stored[f"included_{r}"] = rank.included
         for key, value in stored.items():
             out._store[key] = value
         return out
@@ -531,6 +536,7 @@ class LiftedComplex(Data):
             sizes=self._store[f"cell_size_{rank}"],
             **{name: self._store[f"{name}_{rank}"] for name in names},
             content=self._store.get(f"content_{rank}"),
+            included=self._store.get(f"included_{rank}"),
         )
 
     def accepted(self) -> LiftedComplex:
@@ -739,6 +745,8 @@ class LiftedComplex(Data):
             return self.num_cells[rank]
         if rank == 0 and kind in ("mask", "prob"):
             return self._ones(self.num_cells[0])
+        if kind == "included":
+            return torch.ones_like(self._store[f"batch_{rank}"], dtype=torch.bool)
         return self._store[f"{kind}_{rank}"]
 
     def _cached(self, key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
@@ -792,7 +800,8 @@ class LiftedComplex(Data):
         if name is None or self._missing_rank(name[1]):
             return False
         kind, rank = name
-        return kind in (*_DERIVED, "num_cells", "mask", "prob") or f"{kind}_{rank}" in self._store
+        always = (*_DERIVED, "num_cells", "mask", "prob", "included")
+        return kind in always or f"{kind}_{rank}" in self._store
 
     def keys(self) -> list[str]:
         """
@@ -917,7 +926,10 @@ def _count_graphs(batch: Tensor) -> int:
 
 
 def _count_proposed(rank: Rank, n_graphs: int) -> Tensor:
-    return torch.bincount(rank.batch[rank.prob.detach() < 1], minlength=n_graphs)
+    proposed = rank.prob.detach() < 1
+    if rank.included is not None:
+        proposed &= rank.included
+    return torch.bincount(rank.batch[proposed], minlength=n_graphs)
 
 
 # As PyG does for its own classes: datasets of complexes can be read without running pickles.

@@ -289,5 +289,6 @@ def _count(lifted: LiftedComplex, counts: dict[str, Tensor]) -> None:
     """Add the acceptance probabilities of all candidates to the counts of their intervals."""
     for rank in range(1, lifted.max_rank + 1):
         prob = lifted[f"prob_{rank}"]
-        found = torch.histc(prob[prob < 1].double(), _BINS, 0, 1).long()
+        candidate = (prob < 1) & lifted[f"included_{rank}"]
+        found = torch.histc(prob[candidate].double(), _BINS, 0, 1).long()
         counts[str(rank)] = counts.get(str(rank), torch.zeros_like(found)) + found

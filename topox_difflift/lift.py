@@ -421,7 +421,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         return (
             f"{type(self).__name__}({self.domain!r}, max_rank={self.max_rank}, "
             f"encoder={type(self.encoder).__name__}, k_min={self.k_min}, k_max={self.k_max}, "
-            f"estimator={estimator}, rejected={self.rejected!r}, memberships={self.memberships!r})"
+            f"estimator={estimator}, rejected={self.rejected!r}, "
+            f"memberships={self.memberships!r}, near_misses={self.near_misses})"
         )
 
 

@@ -14,9 +14,9 @@ from topox_difflift.sparse import Segments, stable_order
 
 __all__ = ["knn", "pairs", "squared_distances"]
 
-# What noise may do to an embedding, relative to its norm: a few units in the last place, since
+#: What noise may do to an embedding, relative to its norm: a few units in the last place, since
 # the same graph comes out of a matrix product of another shape with other roundings.
-_INPUT_NOISE = {
+INPUT_NOISE = {
     torch.float16: 2.0**-9,
     torch.bfloat16: 2.0**-6,
     torch.float32: 2.0**-18,
@@ -233,7 +233,7 @@ class _Graphs(NamedTuple):
         _check_finite(norms)
         radius = norms.new_zeros(sizes.numel()).scatter_reduce_(0, batch, norms, "amax")
         extent = radius + torch.linalg.vector_norm(mean, dim=1)
-        tolerance = _EXPANSION_NOISE * radius + _INPUT_NOISE[z.dtype] * extent
+        tolerance = _EXPANSION_NOISE * radius + INPUT_NOISE[z.dtype] * extent
         return cls(wide, norms.square_(), tolerance, sizes, ragged.starts(sizes), z.dtype)
 
 
@@ -267,7 +267,7 @@ def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
     from topox_difflift._neighbors_numba import nearest_others
 
     inputs = arrays(z, first, sizes)
-    index, broken = nearest_others(*inputs, k, _EXPANSION_NOISE, _INPUT_NOISE[z.dtype])
+    index, broken = nearest_others(*inputs, k, _EXPANSION_NOISE, INPUT_NOISE[z.dtype])
     if broken >= 0:
         _raise_not_finite(broken)
     return torch.from_numpy(index)
@@ -500,7 +500,7 @@ def _check_matrix(z: Tensor) -> None:
             f"Expected 'z' to have shape (n_nodes, channels) (got {tuple(z.shape)}); "
             "reshape it to one row per node."
         )
-    if z.dtype not in _INPUT_NOISE:
+    if z.dtype not in INPUT_NOISE:
         raise ValueError(
             f"Expected 'z' to be of a floating dtype (got {z.dtype}); convert it with z.float()."
         )

@@ -14,7 +14,7 @@ from torch_geometric.nn import MLP
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
 from topox_difflift.entmax import entmax
-from topox_difflift.neighbors import knn, squared_distances
+from topox_difflift.neighbors import INPUT_NOISE, knn, squared_distances
 
 __all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "NeighborhoodSize"]
 
@@ -50,7 +50,7 @@ class Kernel(torch.nn.Module):
         Returns
         -------
         torch.Tensor, shape = (m,)
-            kappa, between 0 and 1.
+            The closeness kappa, between 0 and 1.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Nearest:
     z : torch.Tensor, shape = (n_nodes, channels)
         The embeddings that were searched.
     kernel : Kernel, optional
-        Closeness of two nodes; None for hard memberships.
+        How close two nodes are; None for hard memberships.
     two_sided : bool
         Whether columns that are not taken are listed as well, with weight 0, so that size and
         metric also learn what one member more would have done.
@@ -104,6 +104,24 @@ class Nearest:
         """
         return self.index >= 0 if self.two_sided else self.taken
 
+    def closeness(self, source: Tensor, target: Tensor) -> Tensor:
+        """
+        Soft side of the membership of pairs of nodes.
+
+        Parameters
+        ----------
+        source, target : torch.Tensor, shape = (m,), int64
+            The pairs.
+
+        Returns
+        -------
+        torch.Tensor, shape = (m,)
+            Their closeness kappa, or a constant for hard memberships.
+        """
+        if self.kernel is None:
+            return self.z.new_zeros(len(source))
+        return self.kernel(self.z, source, target)
+
     def membership(self, node: Tensor, column: Tensor) -> Tensor:
         """
         Straight-through membership of listed columns.
@@ -120,52 +138,8 @@ class Nearest:
             of the closeness.
         """
         prob = self.prob[node, column]
-        soft = self._added(prob, node, self.index[node, column])
+        soft = prob + self.closeness(node, self.index[node, column])
         return straight_through(self.taken[node, column].to(prob.dtype), soft)
-
-    def inclusion(self, included: Tensor, prob: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """
-        Straight-through inclusion of pairs of nodes.
-
-        Parameters
-        ----------
-        included : torch.Tensor, shape = (m,)
-            1 where an end takes the other, else 0.
-        prob : torch.Tensor, shape = (m,)
-            Probability of that.
-        source, target : torch.Tensor, shape = (m,), int64
-            The pairs.
-
-        Returns
-        -------
-        torch.Tensor, shape = (m,)
-            `included`, with the gradients of the probability and of the closeness.
-        """
-        return straight_through(included, self._added(prob, source, target))
-
-    def weight(self, source: Tensor, target: Tensor) -> Tensor:
-        """
-        Straight-through weight of the ends of pairs of nodes.
-
-        Parameters
-        ----------
-        source, target : torch.Tensor, shape = (m,), int64
-            The pairs.
-
-        Returns
-        -------
-        torch.Tensor, shape = (m,)
-            Exactly 1; with the gradient of the closeness unless memberships are hard.
-        """
-        ones = self.z.new_ones(len(source))
-        return (
-            ones
-            if self.kernel is None
-            else straight_through(ones, self.kernel(self.z, source, target))
-        )
-
-    def _added(self, prob: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        return prob if self.kernel is None else prob + self.kernel(self.z, source, target)
 
 
 class NeighborhoodRule(torch.nn.Module, ABC):
@@ -387,11 +361,13 @@ class NeighborhoodSize(NeighborhoodRule):
 def _profile(z: Tensor, index: Tensor) -> Tensor:
     """Squared distances to the nearest nodes as shares of the largest, 1 where there is none."""
     node, column = (index >= 0).nonzero(as_tuple=True)
-    distance = squared_distances(z, node, index[node, column])
-    largest = z.new_zeros(len(z)).index_reduce_(0, node, distance, "amax")[node]
-    # Where all distances are 0, so are their shares.
-    share = distance / (largest + (largest == 0))
-    return z.new_ones(index.shape).index_put_((node, column), share)
+    squared = squared_distances(z, node, index[node, column])
+    distance = z.new_zeros(index.shape).index_put_((node, column), squared)
+    # Nodes that are alike differ by rounding, which is another one in another batch: beside
+    # this it vanishes, and all shares are 0.
+    noise = (INPUT_NOISE[z.dtype] * torch.linalg.vector_norm(z, dim=1)).square()
+    share = distance / (distance.amax(1) + noise + torch.finfo(z.dtype).tiny).unsqueeze(1)
+    return share.masked_fill(index < 0, 1)
 
 
 class EntmaxSupport(NeighborhoodRule):
@@ -514,7 +490,7 @@ def search(
     rule : NeighborhoodRule
         Chooses which of the nearest each node takes.
     kernel : Kernel, optional
-        Source of membership weights.
+        Says how close two nodes are; None for hard memberships.
     include_self : bool
         Whether a node counts as its own nearest neighbour.
     sample : bool

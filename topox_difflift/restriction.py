@@ -47,6 +47,7 @@ def restrict(rank: Rank, rows: Tensor, columns: Tensor) -> Rank:
         membership=rank.membership[entries],
         x=rank.x[cells],
         content=None if rank.content is None else rank.content[cells],
+        included=None if rank.included is None else rank.included[cells],
     )
 
 
@@ -111,6 +112,7 @@ def split_by_graph(
                 membership=rank.membership[entries],
                 x=rank.x[start:end],
                 content=None if rank.content is None else rank.content[start:end],
+                included=None if rank.included is None else rank.included[start:end],
             )
         )
     return pieces

@@ -16,7 +16,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch_geometric.data import Batch
 
 import topox_difflift
 from topox_difflift.compare.results import locked
@@ -24,7 +23,7 @@ from topox_difflift.diagnostics import CollapsedLifting, GradientNorms, chooses,
 from topox_difflift.graph import check_graph
 from topox_difflift.job import Job, Result, figures
 from topox_difflift.lift import DiffLift
-from topox_difflift.recovery import recovery
+from topox_difflift.recovery import recovery_of
 from topox_difflift.training import device_of
 
 if TYPE_CHECKING:
@@ -277,24 +276,9 @@ def _recovery(model: TopologicalNetwork, graphs: list[Data], seed: int) -> dict[
     """Say how well planted cells are found; None where none are planted or none proposed."""
     if "planted_index" not in graphs[0] or not isinstance(model.lift.lift, DiffLift):
         return None
-    model = copy.deepcopy(model).eval()
-    lifting = model.lift.lift
-    batch = Batch.from_data_list(graphs)
-    with torch.no_grad():
-        lifted = model.lifted(batch)
-        rank = min(2, lifted.max_rank)
-        accepted = recovery(lifted, batch, rank)
-        # As in training, so that rejected candidates are there to be compared.
-        lifting.train()
-        lifting.rejected, lifting.generator = "keep", torch.Generator().manual_seed(seed)
-        proposed = recovery(model.lifted(batch), batch, rank)
-    return {
-        # Where nothing learns to accept, probabilities mean nothing.
-        "auroc": proposed.auroc if chooses(lifting) else None,
-        "candidate_recall": proposed.candidate_recall,
-        "accepted_recall": accepted.accepted_recall,
-        "purity": accepted.purity,
-    }
+    found = asdict(recovery_of(model, graphs, seed=seed))
+    # Where nothing learns to accept, probabilities mean nothing.
+    return found if chooses(model.lift.lift) else {**found, "auroc": None}
 
 
 def _peak_memory() -> float:

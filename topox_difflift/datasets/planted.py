@@ -19,7 +19,7 @@ __all__ = ["PLANTED", "planted_cells"]
 
 
 class Plan(NamedTuple):
-    """What a kind of planted cells is by default: nodes of a cell, cells of a graph, margin."""
+    """What a kind of planted cells is by default; smaller cells have a smaller margin."""
 
     size: int
     num_groups: int
@@ -79,8 +79,9 @@ def planted_cells(
         Number of features without any meaning. The more, the less do distances of raw features
         say about the groups.
     margin : int, optional
-        Signs of +1 that every group lacks at least in a graph of label 0. The more, the more
-        does a part of a group tell already. By default 1, for cycles 2.
+        Signs of +1 that every group lacks at least in a graph of label 0, up to half of the
+        smallest size. The more, the more does a part of a group tell already. By default 1,
+        for cycles 2 if no group is smaller than 4.
     seed : int, default=0
         Seed; the global seed is not touched. Take another one for a test set.
 
@@ -105,12 +106,13 @@ def planted_cells(
       cycles are planted and cliques elsewhere. So no two nodes of a group are joined by a
       path, and cycles, cliques, neighbourhoods of any number of hops and heat kernels
       hold at most one node of each group.
-    * Half of the signs of each column, rounded down, are +1, and given that and the label,
-      every arrangement is as likely. Permuting a column keeps the number of +1 in it, and
-      the groups are assigned to the nodes of a column by a random permutation that neither
-      decoys nor signs depend on. So of a graph, its signs and its distractors every
-      label is as likely: they are independent of it. So are the places on their own. Only
-      who shares a prototype, and what their signs are, tells the label together.
+    * Half of the signs of each column, rounded down, are +1, and every table of signs with
+      that, the label and the margin is as likely. Whatever tables a label has: permuting a
+      column keeps the number of +1 in it, and the groups are assigned to the nodes of a column
+      by a random permutation that neither decoys nor signs depend on. So of a graph, its signs
+      and its distractors every label is as likely: they are independent of it. So are the
+      places on their own. Only who shares a prototype, and what their signs are, tells the
+      label together.
     * Prototypes are new in each graph, so that no function of single nodes knows the groups.
 
     The labels are fair coins, so that a constant answer is right for half of the graphs.
@@ -126,8 +128,8 @@ def planted_cells(
     plan = PLANTED[kind]
     sizes = (plan.size,) if sizes is None else tuple(sizes)
     num_groups = plan.num_groups if num_groups is None else num_groups
-    margin = plan.margin if margin is None else margin
     _check_sizes(kind, sizes)
+    margin = min(plan.margin, min(sizes) // 2) if margin is None else margin
     check_at_least("num_graphs", num_graphs, 1)
     check_at_least("num_groups", num_groups, 2)
     check_at_least("distractors", distractors, 0)
@@ -187,7 +189,7 @@ def _check_margin(margin: int, sizes: tuple[int, ...]) -> None:
 
 
 def _signs(taken: Tensor, y: Tensor, margin: int, generator: torch.Generator) -> Tensor:
-    """Tell which signs are +1: half of each column, uniformly among the tables of that label."""
+    """Tell which signs are +1: half of each column, uniformly among what the label allows."""
     positive = torch.zeros_like(taken)
     half = taken.sum(1, keepdim=True) // 2
     open_ = torch.arange(len(y))

@@ -333,6 +333,7 @@ class Domain(ABC):
             membership=membership,
             x=mask.unsqueeze(-1) * content,
             content=content,
+            included=None if cells.inclusion is None else cells.included(),
         )
         return Skeleton(skeleton.graph, (*skeleton.ranks, attached))
 
@@ -460,9 +461,8 @@ def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     CandidateCells
         The pairs, in lexicographic order.
     """
-    cells, included, either = _pairs(graph, nearest)
-    u, v = cells.vertices.view(-1, 2).unbind(1)
-    return replace(cells, inclusion=nearest.inclusion(included, either, u, v))
+    cells, included, either, close = _pairs(graph, nearest)
+    return replace(cells, inclusion=straight_through(included, either + close))
 
 
 def chosen_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
@@ -481,12 +481,12 @@ def chosen_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:
     CandidateCells
         The pairs, in lexicographic order.
     """
-    cells, _, either = _pairs(graph, nearest)
+    cells, _, either, _ = _pairs(graph, nearest)
     return replace(cells, prob=either)
 
 
-def _pairs(graph: Graph, nearest: Nearest) -> tuple[CandidateCells, Tensor, Tensor]:
-    """Pairs, whether an end takes the other, and the probability that one does."""
+def _pairs(graph: Graph, nearest: Nearest) -> tuple[CandidateCells, Tensor, Tensor, Tensor]:
+    """Pairs, whether an end takes the other, the probability that one does, and closeness."""
     u, v, first, second = pairs(nearest.index, nearest.listed, graph.edges)
     prob, taken = nearest.prob.reshape(-1), nearest.taken.reshape(-1)
     one, other = prob.index_select(0, first), prob.index_select(0, second)
@@ -494,9 +494,10 @@ def _pairs(graph: Graph, nearest: Nearest) -> tuple[CandidateCells, Tensor, Tens
     either = one + mutual * (1 - one) * other
     included = (taken[first] | taken[second]).to(prob.dtype)
     vertices = torch.stack([u, v], dim=1).reshape(-1)
-    weight = nearest.weight(u, v).repeat_interleave(2)
+    close = nearest.closeness(u, v)
+    weight = straight_through(torch.ones_like(close), close).repeat_interleave(2)
     cells = CandidateCells(vertices, torch.full_like(u, 2), graph.batch[u], weight)
-    return cells, included, either
+    return cells, included, either, close
 
 
 def edge_boundary(cells: CandidateCells) -> Boundary:

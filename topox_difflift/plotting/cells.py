@@ -89,7 +89,8 @@ def cell_groups(lifted: LiftedComplex) -> list[CellGroup]:
     groups = []
     for rank in range(1, lifted.max_rank + 1):
         cells = lifted.cells(rank)
-        mask, prob = (_numbers(lifted, f"{name}_{rank}") for name in ("mask", "prob"))
+        names = ("mask", "prob", "included")
+        mask, prob, included = (_numbers(lifted, f"{name}_{rank}") for name in names)
         kinds = np.where(mask == 0, "not accepted", np.where(prob < 1, "accepted", "given"))
         pairs = np.array([len(cell) == 2 for cell in cells], dtype=bool)
         if lifted.domain == "hypergraph":
@@ -100,7 +101,7 @@ def cell_groups(lifted: LiftedComplex) -> list[CellGroup]:
         shapes = np.where(pairs & (rank == 1), "line", large)
         for kind in KINDS:
             for shape in ("line", large):
-                index = np.flatnonzero((kinds == kind) & (shapes == shape))
+                index = np.flatnonzero((kinds == kind) & (shapes == shape) & (included == 1))
                 index = index[np.argsort(prob[index], kind="stable")]
                 if len(index):
                     chosen = [cells[i] for i in index]
