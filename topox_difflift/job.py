@@ -377,8 +377,8 @@ class Job:
             prepare(module)
         fit(module, self.splits.train, self.splits.val, self.out, progress, callbacks)
         checkpoints = self.out / "checkpoints"
-        last = torch.load(checkpoints / "last.ckpt", weights_only=True)
-        best = torch.load(checkpoints / "best.ckpt", weights_only=True)
+        last = torch.load(checkpoints / "last.ckpt", map_location="cpu", weights_only=True)
+        best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
         test, ranks, example = _test(module, self.splits.test)
         chosen = best["history"][-1]

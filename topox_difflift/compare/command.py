@@ -190,7 +190,8 @@ def compare(  # numpydoc ignore=PR01
 
     Lists are separated by commas, ranges are 0-9. All runs have the same encoder, epochs, patience
     and learning rate, and test the epoch that validates best. A comparison that was interrupted
-    goes on with the same command; runs that have a line in --out are not repeated.
+    goes on with the same command; runs that have a line in --out are not repeated. Arms are named
+    with the domain and the options that are not the default, such as accept_all[rings=true].
 
     Beside the results are left: <name>.md and <name>.report.json, the table, <name>.scores.png and,
     with --baseline, <name>.differences.png.
