@@ -248,7 +248,7 @@ REFUSED = [
     (["--project", "-1"], "'project' to be an integer of at least 0, 0 for no projection"),
     (["--dropout", "1"], "'dropout' to be at least 0 and below 1"),
     (["--weight-decay", "-1"], "'weight_decay' to be at least 0"),
-    (["--device", "tpu"], "'device' to be one of auto, cpu, cuda"),
+    (["--device", "tpu"], "'device' to be one of cpu, cuda"),
     (["--max-epochs", "0"], "'max_epochs'"),
     (["--batch-size", "0"], "'batch_size'"),
     (["--lr", "0"], "'lr' to be positive"),
@@ -297,6 +297,16 @@ def test_folder_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     done = call("--out", tmp_path)
     assert done.exit_code == 2
     assert "--resume" in done.output
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = call("--device", "cuda", "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    assert "'device'" in done.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

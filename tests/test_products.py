@@ -212,6 +212,31 @@ def test_duplicate_entries_are_added_up():
     assert values.grad.tolist() == [1.0, 0.0, 1.0]
 
 
+def test_a_matrix_may_have_a_strided_index():
+    index = torch.tensor([[0, 1], [0, 2], [1, 0], [2, 2]]).t()
+    values, x = torch.rand(4, dtype=torch.float64), torch.rand(3, 2, dtype=torch.float64)
+    for multiply in (sparse_mm, _within):
+        inputs = values.clone().requires_grad_(), x.clone().requires_grad_()
+        matrix = torch.sparse_coo_tensor(
+            index, inputs[0], (3, 3), is_coalesced=True, check_invariants=False
+        )
+        dense = torch.zeros(3, 3, dtype=torch.float64).index_put(tuple(index), inputs[0])
+        found, expected = multiply(matrix, inputs[1]), dense @ inputs[1]
+        torch.testing.assert_close(found, expected)
+        weight = torch.rand_like(expected)
+        for grad, exact in zip(
+            torch.autograd.grad(found, inputs, weight),
+            torch.autograd.grad(expected, inputs, weight),
+            strict=True,
+        ):
+            torch.testing.assert_close(grad, exact)
+
+
+def _within(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    with LinearProducts():
+        return matrix @ x
+
+
 def test_a_layer_may_overwrite_the_buffer_that_a_factor_is_a_view_of():
     """As SCNN's Chebyshev convolution does, which fails in PyTorch's own backward."""
     index, values = sparse(4, 4, 0.7, seed=1)

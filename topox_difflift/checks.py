@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "check_at_least", "check_finite", "check_flag", "check_one_of", "check_share",
-    "is_finite",
+    "check_at_least", "check_finite", "check_flag", "check_generator", "check_one_of",
+    "check_share", "is_finite",
 ]  # fmt: skip
 
 
@@ -86,6 +86,29 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
+
+
+def check_generator(generator: torch.Generator | None, device: torch.device) -> None:
+    """
+    Check that random numbers can be drawn where they are needed.
+
+    Parameters
+    ----------
+    generator : torch.Generator, optional
+        Source of random numbers; PyTorch's own is on every device.
+    device : torch.device
+        Device of what is drawn.
+
+    Raises
+    ------
+    ValueError
+        If the generator is on a device of another type.
+    """
+    if generator is not None and generator.device.type != device.type:
+        raise ValueError(
+            f"Expected 'generator' to be on {device}, the device of 'x' (got one on "
+            f"{generator.device}); lift.generator = torch.Generator('{device}').manual_seed(seed)"
+        )
 
 
 def check_share(name: str, value: float) -> None:

@@ -208,7 +208,7 @@ def minimum_cycle_basis(edges: Tensor, num_nodes: int, *, max_length: int | None
     if not len(lengths):
         return near.to(edges.device), lengths.to(edges.device)
     component = smallest_vertices(host, num_nodes)
-    longest = torch.zeros(num_nodes, dtype=torch.int64)
+    longest = lengths.new_zeros(num_nodes)
     longest.scatter_reduce_(0, component[near[starts(lengths)]], lengths, "amax")
     parent, depth = forest_scipy(host.numpy(), num_nodes)
     chord = chords(host.numpy(), depth, ancestors(parent, depth)).edge
@@ -392,7 +392,7 @@ def _shorter_paths(
 
 def _on(edges: Tensor, array: np.ndarray | Tensor) -> Tensor:
     """Return an array as a tensor on the device of `edges`."""
-    return torch.as_tensor(array).to(edges.device)
+    return torch.as_tensor(array, device=edges.device)
 
 
 def _arcs(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:

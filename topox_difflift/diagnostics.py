@@ -211,9 +211,9 @@ def _gradient_norms(model: TopologicalNetwork) -> dict[str, float]:
     squares: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            square = torch.zeros(()) if parameter.grad is None else parameter.grad.square().sum()
-            stage = _stage(name)
-            squares[stage] = squares.get(stage, torch.zeros(())) + square
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            stage, square = _stage(name), gradient.square().sum()
+            squares[stage] = squares[stage] + square if stage in squares else square
     return {stage: float(square.sqrt()) for stage, square in squares.items()}
 
 
@@ -257,7 +257,8 @@ def resample(
         return {"prediction_variance": None, "probabilities": {}}
     model = copy.deepcopy(model).eval()
     lifting = model.lift.lift
-    lifting.generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    lifting.generator = torch.Generator(device).manual_seed(seed)
     # As in training: drawn, and with the rejected ones, whose probabilities count as well.
     lifting.train()
     lifting.rejected = "keep"
@@ -265,6 +266,7 @@ def resample(
     counts: dict[str, Tensor] = {}
     with torch.no_grad():
         for batch in DataLoader(graphs, batch_size, generator=torch.Generator()):
+            batch = batch.to(device)
             drawn = [model.lifted(batch) for _ in range(draws)]
             values = torch.stack([_predicted(model, lifted) for lifted in drawn])
             # Of nodes, those that are asked about.

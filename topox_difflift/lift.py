@@ -12,7 +12,13 @@ from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
 from topox_difflift import ragged
-from topox_difflift.checks import check_at_least, check_finite, check_flag, check_one_of
+from topox_difflift.checks import (
+    check_at_least,
+    check_finite,
+    check_flag,
+    check_generator,
+    check_one_of,
+)
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.encoders import ENCODERS
@@ -78,7 +84,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Matrices to build at once, such as "adjacency_1"; all others are derived when first
         asked for. Incidences are always there.
     generator : torch.Generator, optional
-        Source of random numbers; by default PyTorch's own.
+        Source of random numbers, on the device of the graphs; by default PyTorch's own.
     aggregation : {"mean", "sum", "max"}, default="mean"
         How the embeddings of a candidate's members are pooled.
     cell_budget : int, optional
@@ -237,6 +243,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         """
         data = as_data(data)
         graph = check_graph(data)
+        if self.training and self.estimator.stochastic:
+            check_generator(self.generator, graph.x.device)
         z = self._embed(graph)
         skeleton, proposals = Skeleton(graph), []
         for rank in range(1, self.max_rank + 1):

@@ -518,7 +518,10 @@ def _sparse(products: LinearProducts, args: Sequence[Any], kwargs: dict[str, Any
             return torch.sparse_coo_tensor(indices, **options)
         if torch.is_autocast_enabled(values.device.type):
             values = values.float()
-        return torch.sparse_coo_tensor(indices, values, *more, **options)
+        # PyTorch's own, where it is told another device as the default, is that one.
+        return torch.sparse_coo_tensor(
+            indices, values, *more, **{"device": values.device, **options}
+        )
 
     # PyTorch warns unless told whether to check that indices are in range.
     return build(*args, **{"check_invariants": False, **kwargs})

@@ -67,11 +67,11 @@ def entries_of(matrix: Tensor) -> Entries:
     Returns
     -------
     Entries
-        Sorted index without duplicates, and values.
+        Sorted index without duplicates, contiguous, and values.
     """
     reverse = getattr(matrix, "reverse", None)
     matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
-    return Entries(matrix.indices(), matrix.values(), reverse)
+    return Entries(matrix.indices().contiguous(), matrix.values(), reverse)
 
 
 class _SparseCOO(torch.autograd.Function):
@@ -82,7 +82,12 @@ class _SparseCOO(torch.autograd.Function):
         ctx.save_for_backward(index)
         # A strided index gives wrong matrices on conversion to CSR; the caller makes it contiguous.
         return torch.sparse_coo_tensor(
-            index, values, size, is_coalesced=True, check_invariants=False
+            index,
+            values,
+            size,
+            device=values.device,
+            is_coalesced=True,
+            check_invariants=False,
         )
 
     @staticmethod
@@ -96,7 +101,12 @@ class _SparseCOO(torch.autograd.Function):
         # PyTorch's own backward, slower: the gradient has another pattern.
         ones = torch.ones(index.size(1), dtype=grad.dtype, device=grad.device)
         pattern = torch.sparse_coo_tensor(
-            index, ones, grad.shape, is_coalesced=True, check_invariants=False
+            index,
+            ones,
+            grad.shape,
+            device=grad.device,
+            is_coalesced=True,
+            check_invariants=False,
         )
         return grad.sparse_mask(pattern).values(), None, None
 
@@ -641,7 +651,6 @@ def sparse_mm(matrix: Tensor, x: Tensor) -> Tensor:
             f"Expected 'x' to be {matrix.dtype}, as 'matrix' is (got {x.dtype}); "
             f"x.to({matrix.dtype})"
         )
-    matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
-    row, column = matrix.indices()
+    (row, column), values, _ = entries_of(matrix)
     rows = Segments(column, torch.bincount(row, minlength=matrix.size(0)), matrix.size(1))
-    return rows.weighted_sum(x, matrix.values())
+    return rows.weighted_sum(x, values)

@@ -56,7 +56,7 @@ WeightDecayOption = Annotated[
         help="Of Adam, for all but the lifting. [default: 0.0005 for nodes, 0 for graphs]"
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda. What to train on.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda: where to train.")]
 
 
 def _parsed(texts: list[str] | None) -> dict[str, Any] | None:
@@ -157,7 +157,6 @@ def compare(  # numpydoc ignore=PR01
     project: ProjectOption = None,
     dropout: DropoutOption = None,
     weight_decay: WeightDecayOption = None,
-    device: DeviceOption = "auto",
     root: Annotated[
         str | None,
         typer.Option(
@@ -165,6 +164,7 @@ def compare(  # numpydoc ignore=PR01
             "data]"
         ),
     ] = None,
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="File of the results, one line of JSON for each run.")
     ] = None,
@@ -203,6 +203,8 @@ def compare(  # numpydoc ignore=PR01
         _write_report(console, report, baseline)
         return
     assert out is not None  # noqa: S101 -- checked above, for the type checker
+    from topox_difflift.job import check_device
+
     try:
         plan = Grid(
             datasets=_listed(datasets),
@@ -230,6 +232,8 @@ def compare(  # numpydoc ignore=PR01
                 "root": root,
             },
         ).plan()
+        for run in plan.runs[:1]:
+            check_device(run.config)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _announce(console, plan)

@@ -223,9 +223,11 @@ class Grid:
         ValueError
             If a fold, a seed, a variant or one of `settings` is impossible for all of them.
         """
-        # A setting that is wrong whatever the arm is no combination to be left out.
+        # An option that is wrong whatever is combined is no combination to be left out.
         for fold, seed in product(self.folds, self.seeds):
-            TrainingConfig(fold=fold, seed=seed, **self.settings)
+            errors = [self._error(dataset, fold, seed) for dataset in self.datasets]
+            if errors[0] is not None and None not in errors:
+                raise errors[0]
         runs: dict[str, Run] = {}
         left_out: dict[str, str] = {}
         # Variants that no arm can have, and why.
@@ -255,6 +257,13 @@ class Grid:
         # What others wait for comes first, so that cores do not run idle at the end.
         ordered = sorted(runs.values(), key=lambda run: run.waits)
         return Plan(tuple(ordered), left_out)
+
+    def _error(self, dataset: str, fold: int | None, seed: int) -> ValueError | None:
+        try:
+            TrainingConfig(dataset=dataset, fold=fold, seed=seed, **self.settings)
+        except ValueError as error:
+            return error
+        return None
 
     def _cells(self) -> Iterator[dict[str, Any]]:
         """List what the arms of each comparison have in common."""

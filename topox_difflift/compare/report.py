@@ -3,86 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from topox_difflift.checks import check_one_of
-from topox_difflift.compare.grid import ARMS, kind_of
+from topox_difflift.compare.comparisons import comparisons, last_lines
+from topox_difflift.compare.paired import difference_between
+from topox_difflift.compare.text import markdown_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-__all__ = ["Difference", "Report", "Row", "comparison_of", "paired_difference"]
+    from topox_difflift.compare.comparisons import Comparison
+    from topox_difflift.compare.paired import Difference
+
+__all__ = ["Report", "Row", "acceptance_of", "comparison_of"]
 
 Record = dict[str, Any]
-#: What differs between the arms, the datasets or the repetitions of one comparison.
-_VARIES = {
-    *("dataset", "domain", "tnn", "lifting", "encoder", "estimator", "options", "rate"),
-    *("seed", "fold"),
-}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """
-    How much better an arm is than another one, over the runs that both have.
-
-    Attributes
-    ----------
-    mean : float
-        Mean of the differences, arm minus baseline.
-    low, high : float, optional
-        Confidence interval; None with fewer than two pairs.
-    p_value : float, optional
-        Of the two-sided test that the mean is zero; None with fewer than two pairs, or where
-        all differences are equal.
-    n_pairs : int
-        Number of pairs.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    n_pairs: int
-
-
-def paired_difference(differences: Sequence[float], confidence: float = 0.95) -> Difference:
-    """
-    Estimate a mean difference by Student's t.
-
-    Parameters
-    ----------
-    differences : sequence of float
-        One for each pair, at least one.
-    confidence : float, default=0.95
-        Level of the interval.
-
-    Returns
-    -------
-    Difference
-        With n differences of mean m and standard deviation s (of n - 1 degrees of freedom), the
-        interval m ± t s / √n, where t is the (1 + confidence) / 2 quantile of Student's
-        distribution with n - 1 degrees of freedom.
-
-    Notes
-    -----
-    It takes the pairs for independent. The rounds of a cross-validation share most of their
-    training sets, so that the interval is somewhat too narrow for them.
-    """
-    from scipy.stats import t
-
-    n, mean = len(differences), fmean(differences)
-    if n < 2:
-        return Difference(mean, None, None, None, n)
-    error = stdev(differences) / math.sqrt(n)
-    reach = float(t.ppf((1 + confidence) / 2, n - 1)) * error
-    p_value = float(2 * t.sf(abs(mean) / error, n - 1)) if error > 0 else None
-    return Difference(mean, mean - reach, mean + reach, p_value, n)
 
 
 @dataclass(frozen=True)
@@ -188,24 +127,13 @@ class Report:
         ValueError
             If there is no run of the baseline.
         """
-        last = list({record["id"]: record for record in records}.values())
-        done = [record for record in last if record["status"] == "done"]
-        arms = tuple(dict.fromkeys(record["arm"] for record in done))
+        records = list(records)
+        found = comparisons(records)
         if baseline is not None:
+            arms = tuple(dict.fromkeys(arm for comparison in found for arm in comparison.arms))
             check_one_of("baseline", baseline, arms, ", of which there are runs")
-        groups: dict[tuple[str, ...], dict[str, list[Record]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
-        for record in done:
-            for key in _groups(record, done):
-                groups[key][record["arm"]].append(record)
-        rows = [
-            _row(key, arm, runs, None if arm == baseline else of_key.get(baseline or ""))
-            for key, of_key in sorted(groups.items())
-            for arm, runs in sorted(of_key.items(), key=lambda item: _place(item[0]))
-        ]
-        failed = tuple(record for record in last if record["status"] == "failed")
-        return cls(tuple(rows), baseline, failed)
+        rows = [_row(comparison, arm, baseline) for comparison in found for arm in comparison.arms]
+        return cls(tuple(rows), baseline, tuple(last_lines(records, "failed")))
 
     @property
     def tables(self) -> dict[str, dict[str, list[str]]]:
@@ -243,16 +171,13 @@ class Report:
         """
         text = ""
         for title, columns in self.tables.items():
-            lines = [list(columns), ["---"] * len(columns), *zip(*columns.values(), strict=True)]
-            table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-            text += f"**{title}**\n\n{table}\n"
+            text += f"**{title}**\n\n{markdown_table(columns)}\n"
         notes = ["Test metric of the epoch that validated best: mean ± standard deviation."]
         if self.baseline is not None:
             notes.append(
                 f"Differences to {self.baseline} are means over pairs of runs of the same seed "
-                "and fold, with the 95 % interval m ± t s / √n of Student's t with n - 1 degrees "
-                "of freedom. Pairs are taken for independent; the rounds of a cross-validation "
-                "are not quite."
+                "and fold, with the 95 % interval of Student's t; for splits of one dataset it is "
+                "that of the corrected resampled t-test (Nadeau and Bengio 2003)."
             )
         if self.failed:
             notes.append(f"Runs that failed and are not in the table: {len(self.failed)}.")
@@ -289,68 +214,47 @@ def comparison_of(row: Row) -> tuple[str, str, str, str]:
     return row.dataset, row.tnn, row.encoder, row.settings
 
 
-def _place(arm: str) -> tuple[int, str]:
-    """Order arms as `ARMS` does; those of a later version come last."""
-    kind = kind_of(arm)
-    return ARMS.index(kind) if kind in ARMS else len(ARMS), arm
-
-
-def _groups(record: Record, records: list[Record]) -> list[tuple[str, ...]]:
-    """List the comparisons that a run belongs to: one, and a plain GNN to those of all networks."""
-    tnns = [record["tnn"]]
-    if record["arm"] == "gnn":
-        tnns = (
-            list(
-                dict.fromkeys(
-                    other["tnn"]
-                    for other in records
-                    if other["arm"] != "gnn" and _shared(other) == _shared(record)
-                )
-            )
-            or tnns
-        )
-    dataset, encoder, settings = _shared(record)
-    return [(dataset, tnn, encoder, settings) for tnn in tnns]
-
-
-def _shared(record: Record) -> tuple[str, str, str]:
-    common = {k: v for k, v in record["config"].items() if k not in _VARIES and v is not None}
-    parts = [f"{name} {value}" for name, value in sorted(common.items())]
-    parts.append(f"version {record['version']}")
-    return record["dataset"], record["encoder"], ", ".join(parts)
-
-
-def _row(key: tuple[str, ...], arm: str, runs: list[Record], baseline: list[Record] | None) -> Row:
-    dataset, tnn, encoder, settings = key
-    scores = [run["test"] for run in runs]
-    rates = [rate for run in runs if (rate := _acceptance(run)) is not None]
+def _row(comparison: Comparison, arm: str, baseline: str | None) -> Row:
+    dataset, tnn, encoder, settings = comparison.title
+    runs = list(comparison.arms[arm].values())
+    scores = comparison.values(arm, "test")
+    rates = [rate for run in runs if (rate := acceptance_of(run)) is not None]
     return Row(
         dataset=dataset,
         tnn=tnn,
         encoder=encoder,
         arm=arm,
         settings=settings,
-        metric=runs[0]["metric"],
-        higher_is_better=runs[0]["higher_is_better"],
+        metric=comparison.metric,
+        higher_is_better=comparison.sign > 0,
         mean=fmean(scores),
         std=stdev(scores) if len(scores) > 1 else None,
         n_runs=len(scores),
         acceptance_rate=fmean(rates) if rates else None,
-        n_collapsed=sum(bool(run["collapsed"]) for run in runs),
-        seconds=median(run["seconds"] for run in runs),
-        difference=None if baseline is None else _difference(runs, baseline),
+        n_collapsed=sum(comparison.values(arm, "collapsed")),
+        seconds=median(comparison.values(arm, "seconds")),
+        difference=(
+            None
+            if baseline is None or arm == baseline
+            else difference_between(comparison, arm, baseline)
+        ),
     )
 
 
-def _difference(runs: list[Record], baseline: list[Record]) -> Difference | None:
-    theirs = {(run["seed"], run["fold"]): run["test"] for run in baseline}
-    pairs = [((run["seed"], run["fold"]), run["test"]) for run in runs]
-    differences = [score - theirs[key] for key, score in pairs if key in theirs]
-    return paired_difference(differences) if differences else None
+def acceptance_of(run: Record) -> float | None:
+    """
+    Share of the candidates of all ranks that was accepted on the test set.
 
+    Parameters
+    ----------
+    run : dict
+        The line of a run.
 
-def _acceptance(run: Record) -> float | None:
-    """Share of the candidates of all ranks that was accepted on the test set."""
+    Returns
+    -------
+    float, optional
+        None if nothing was proposed.
+    """
     ranks = run["lifting"].values()
     candidates = sum(rank["candidates"] for rank in ranks)
     return sum(rank["accepted"] for rank in ranks) / candidates if candidates else None

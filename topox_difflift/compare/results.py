@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Results", "locked", "read_results"]
+__all__ = ["Results", "locked", "read_folder", "read_results"]
 
 Record = dict[str, Any]
 
@@ -115,6 +115,36 @@ def read_results(path: Path) -> list[Record]:
             )
         records.append(record)
     return records
+
+
+def read_folder(folder: Path) -> dict[str, list[Record]]:
+    """
+    Read all files of results of a folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder.
+
+    Returns
+    -------
+    dict of str to list of dict
+        The lines of each file ``*.jsonl``, by its name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a line is not a record.
+    """
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise FileNotFoundError(
+            f"Expected 'folder' to hold results, files *.jsonl (got {str(folder)!r}, which holds "
+            "none); run topox-difflift compare with --out there"
+        )
+    return {path.name: read_results(path) for path in files}
 
 
 def _parsed(line: bytes) -> Record | None:

@@ -16,13 +16,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch_geometric.data import Batch
 
 import topox_difflift
 from topox_difflift.compare.results import locked
 from topox_difflift.diagnostics import CollapsedLifting, GradientNorms, chooses, resample
 from topox_difflift.graph import check_graph
 from topox_difflift.job import Job, Result, figures
-from topox_difflift.training import device_of
+from topox_difflift.lift import DiffLift
+from topox_difflift.recovery import recovery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from topox_difflift.compare.grid import Run
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.config import TrainingConfig
-    from topox_difflift.nn import EmbedThenLift
+    from topox_difflift.nn import EmbedThenLift, TopologicalNetwork
     from topox_difflift.summary import RankSummary
     from topox_difflift.training import TrainingModule
 
@@ -154,7 +156,8 @@ def perform(task: Task) -> dict[str, Any]:
             **_lifting(result, module),
             "gradient_norms": {"first": norms.epochs[0], "last": norms.epochs[-1]},
             **resample(module.model, job.splits.test, run.config.batch_size, seed=run.config.seed),
-            "device": device_of(run.config.device),
+            "recovery": _recovery(module.model, job.splits.test, run.config.seed),
+            "device": run.config.device,
             "peak_memory_mib": _peak_memory(),
             "warnings": [str(warning.message) for warning in caught],
             "versions": _versions(),
@@ -267,6 +270,30 @@ def _collapsed(lifting: torch.nn.Module, ranks: Sequence[RankSummary]) -> bool |
     if not chooses(lifting):
         return None
     return any(rank.collapsed for rank in ranks if not lifting.domain.decides(rank.rank))
+
+
+def _recovery(model: TopologicalNetwork, graphs: list[Data], seed: int) -> dict[str, Any] | None:
+    """Say how well planted cells are found; None where none are planted or none proposed."""
+    if "planted_index" not in graphs[0] or not isinstance(model.lift.lift, DiffLift):
+        return None
+    model = copy.deepcopy(model).eval()
+    lifting = model.lift.lift
+    batch = Batch.from_data_list(graphs)
+    with torch.no_grad():
+        lifted = model.lifted(batch)
+        rank = min(2, lifted.max_rank)
+        accepted = recovery(lifted, batch, rank)
+        # As in training, so that rejected candidates are there to be compared.
+        lifting.train()
+        lifting.rejected, lifting.generator = "keep", torch.Generator().manual_seed(seed)
+        proposed = recovery(model.lifted(batch), batch, rank)
+    return {
+        # Where nothing learns to accept, probabilities mean nothing.
+        "auroc": proposed.auroc if chooses(lifting) else None,
+        "candidate_recall": proposed.candidate_recall,
+        "accepted_recall": accepted.accepted_recall,
+        "purity": accepted.purity,
+    }
 
 
 def _peak_memory() -> float:

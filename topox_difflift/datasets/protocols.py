@@ -17,7 +17,7 @@ from topox_difflift.datasets.splits import stratified_fold, stratified_split
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["load_splits", "settle_protocol"]
+__all__ = ["drawn_from_seed", "load_splits", "settle_protocol"]
 
 #: Protocol and split of the ∂lift paper, by dataset.
 _PAPER: dict[str, tuple[str, int | None]] = {
@@ -73,6 +73,31 @@ def settle_protocol(
     if fold is None and folds[protocol] and protocol != "stratified":
         fold = 0
     return protocol, fold
+
+
+def drawn_from_seed(dataset: str, protocol: str | None = None) -> bool:
+    """
+    Whether another seed makes another split.
+
+    Parameters
+    ----------
+    dataset : str
+        Name of the dataset.
+    protocol : str, optional
+        Name of the protocol; by default the first for the dataset.
+
+    Returns
+    -------
+    bool
+        False where the splits are published.
+
+    Raises
+    ------
+    ValueError
+        If the dataset has no such protocol.
+    """
+    protocol, _ = settle_protocol(dataset, protocol)
+    return (_PAPER[dataset][0] if protocol == "paper" else protocol) == "stratified"
 
 
 def load_splits(

@@ -80,6 +80,8 @@ def _hmpnn(tnn: Any, c: LiftedComplex) -> Features:
 
 
 def _hypersage(tnn: Any, c: LiftedComplex) -> Features:
+    for layer in tnn.layers:
+        layer.device = c.x_0.device  # not moved with its parameters
     return {0: tnn(c.x_0, _with_loops(c, _isolated(c)))}
 
 

@@ -1,0 +1,90 @@
+"""All recorded comparisons, sorted by what they can tell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from topox_difflift.compare.comparisons import comparisons
+from topox_difflift.compare.results import read_folder
+from topox_difflift.datasets import PLANTED, SYNTHETIC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from topox_difflift.compare.comparisons import Comparison
+
+__all__ = ["Account"]
+
+Record = dict[str, Any]
+
+_PLANTED = tuple(f"planted_{kind}" for kind in PLANTED)
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    Comparisons under the paper's protocol, under fair ones, and on planted cells.
+
+    Attributes
+    ----------
+    paper, fair, planted : tuple of Comparison
+        Comparisons under the protocol "paper", on planted cells, and all others of datasets
+        that are not synthetic.
+    """
+
+    paper: tuple[Comparison, ...]
+    fair: tuple[Comparison, ...]
+    planted: tuple[Comparison, ...]
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Account:
+        """
+        Sort lines.
+
+        Parameters
+        ----------
+        records : iterable of dict
+            Lines of any number of files of results.
+
+        Returns
+        -------
+        Account
+            What they say.
+        """
+        parts: dict[str, list[Comparison]] = defaultdict(list)
+        for found in comparisons(records):
+            parts[_part(found)].append(found)
+        return cls(*(tuple(parts[name]) for name in ("paper", "fair", "planted")))
+
+    @classmethod
+    def read(cls, folder: Path) -> Account:
+        """
+        Read all files of results in a folder.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            A folder with files ``*.jsonl``.
+
+        Returns
+        -------
+        Account
+            What they say.
+        """
+        return cls.of(record for of_file in read_folder(folder).values() for record in of_file)
+
+    @property
+    def all(self) -> tuple[Comparison, ...]:
+        """All comparisons, those on planted cells first."""
+        return *self.planted, *self.fair, *self.paper
+
+
+def _part(comparison: Comparison) -> str:
+    if comparison.settings.get("protocol") == "paper":
+        return "paper"
+    if comparison.dataset in _PLANTED:
+        return "planted"
+    return "synthetic" if comparison.dataset in SYNTHETIC else "fair"
