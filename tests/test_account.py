@@ -385,13 +385,22 @@ def test_folder_without_results_is_refused(tmp_path: Path) -> None:
             estimators=("straight_through", "gumbel"),
             folds=(0, 1, 2, 5),
             seeds=(0, 3),
-            options={"max_epochs": 7, "patience": 20},
+            settings={"max_epochs": 7, "patience": 20},
         ),
         Grid(
             datasets=("Texas", "Cora"),
             tnns=("topotune",),
             liftings=("none", "difflift"),
-            options={"protocol": "paper", "lr": 0.02, "patience": 3, "max_epochs": 100},
+            settings={"protocol": "paper", "lr": 0.02, "patience": 3, "max_epochs": 100},
+        ),
+        Grid(
+            datasets=("MUTAG",),
+            tnns=("topotune",),
+            liftings=("gnn", "cycle", "clique", "random", "difflift"),
+            variants=("paper", "k_max=8,rejected=drop"),
+            varied=("difflift", "random"),
+            domains=("cell", "simplicial"),
+            settings={"patience": 20, "max_epochs": 100, "dropout": 0.5, "project": 4},
         ),
     ],
 )
@@ -412,7 +421,10 @@ def test_command_makes_the_runs_whose_lines_it_is_made_from(grid: Grid) -> None:
         again = Grid(
             folds=(None,) if chosen["folds"] is None else _numbers(chosen["folds"], "folds"),
             seeds=_numbers(chosen["seeds"], "seeds"),
-            options={option: chosen[option] for option in options},
+            variants=tuple(chosen["variants"] or ()),
+            varied=_listed(chosen["varied"]),
+            domains=(None,) if chosen["domains"] is None else _listed(chosen["domains"]),
+            settings={option: chosen[option] for option in options},
             **{
                 name: _listed(chosen[name])
                 for name in ("datasets", "tnns", "liftings", "encoders", "estimators")

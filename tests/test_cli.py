@@ -248,7 +248,7 @@ REFUSED = [
     (["--project", "-1"], "'project' to be an integer of at least 0, 0 for no projection"),
     (["--dropout", "1"], "'dropout' to be at least 0 and below 1"),
     (["--weight-decay", "-1"], "'weight_decay' to be at least 0"),
-    (["--device", "tpu"], "'device' to be one of auto, cpu, cuda"),
+    (["--device", "tpu"], "'device' to be one of cpu, cuda"),
     (["--max-epochs", "0"], "'max_epochs'"),
     (["--batch-size", "0"], "'batch_size'"),
     (["--lr", "0"], "'lr' to be positive"),

@@ -88,26 +88,6 @@ def check_flag(name: str, value: object) -> None:
         raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
 
 
-def check_share(name: str, value: float) -> None:
-    """
-    Check that a value is a share that leaves something.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument.
-    value : float
-        Its value.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if not 0 <= value < 1:
-        raise ValueError(f"Expected '{name}' to be at least 0 and below 1 (got {value!r})")
-
-
 def check_generator(generator: torch.Generator | None, device: torch.device) -> None:
     """
     Check that random numbers can be drawn where they are needed.
@@ -129,6 +109,26 @@ def check_generator(generator: torch.Generator | None, device: torch.device) -> 
             f"Expected 'generator' to be on {device}, the device of 'x' (got one on "
             f"{generator.device}); lift.generator = torch.Generator('{device}').manual_seed(seed)"
         )
+
+
+def check_share(name: str, value: float) -> None:
+    """
+    Check that a value is a share that leaves something.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : float
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"Expected '{name}' to be at least 0 and below 1 (got {value!r})")
 
 
 def is_finite(values: Tensor) -> bool:

@@ -120,7 +120,6 @@ def train(  # numpydoc ignore=PR01
     project: ProjectOption = None,
     dropout: DropoutOption = None,
     weight_decay: WeightDecayOption = None,
-    device: DeviceOption = "auto",
     seed: Annotated[
         int, typer.Option(help="Seed of split, initialisation, batches and lifting.")
     ] = 0,
@@ -138,6 +137,7 @@ def train(  # numpydoc ignore=PR01
             "0 to 9. [default: one random split, or the first]"
         ),
     ] = None,
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),

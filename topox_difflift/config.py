@@ -97,10 +97,6 @@ class TrainingConfig:
         Of Adam, for all parameters but those of the lifting: the gradient of an acceptance is
         so small that decay would decide in its place. By default 0.0005 where nodes are
         predicted, else 0.
-    device : {"auto", "cpu", "cuda"}
-        Where to train; by default on a CUDA device if there is one. Figures from there differ
-        from those of the CPU by rounding and by the draws, and from run to run by the order of
-        sums. A run tests on the CPU.
     seed : int
         Seed of the split, the initialisation, the batches and the lifting.
     protocol : str, optional
@@ -135,7 +131,6 @@ class TrainingConfig:
     project: int | None = None
     dropout: float | None = None
     weight_decay: float | None = None
-    device: str = "auto"
     seed: int = 0
     protocol: str | None = None
     fold: int | None = None
@@ -171,12 +166,6 @@ class TrainingConfig:
             raise ValueError(f"Expected 'weight_decay' to be at least 0 (got {self.weight_decay})")
         if self.project is not None:
             check_at_least("project", self.project, 0, "0 for no projection")
-        check_one_of("device", self.device, ("auto", "cpu", "cuda"))
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                "Expected 'device' to be 'auto' or 'cpu' where torch finds no CUDA device (got "
-                "'cuda')"
-            )
 
     def _settle_domain(self) -> None:
         domain, tnn, target = self.domain, self.tnn, leads_to(self.lifting)

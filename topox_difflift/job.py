@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.tasks import Task
 
-__all__ = ["Job", "Result", "Splits", "figures"]
+__all__ = ["Job", "Result", "Splits", "check_device", "figures"]
 
 #: Most nodes of a complex that is drawn: a picture of thousands takes minutes and shows nothing.
 _DRAWN = 300
@@ -279,6 +279,7 @@ class Job:
                 f"Expected 'out' to be a folder without a run (got {str(out)!r}); continue that "
                 f"one with --resume {out}, or take another folder"
             )
+        check_device(config)
         splits = Splits.of(config)
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
@@ -313,6 +314,7 @@ class Job:
                 f"(got {str(out)!r})"
             )
         config = TrainingConfig(**json.loads((out / "config.json").read_text()))
+        check_device(config)
         return cls(config, Splits.of(config), out)
 
     def describe(self) -> str:
@@ -399,6 +401,27 @@ class Job:
             example=example,
         )
         return result, module
+
+
+def check_device(config: TrainingConfig) -> None:
+    """
+    Check that a run can be done on this machine.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What to run.
+
+    Raises
+    ------
+    ValueError
+        If its device is not there.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "Expected 'device' to be one that PyTorch can use here (got 'cuda', and "
+            "torch.cuda.is_available() is False); take 'cpu', or a build of PyTorch for this GPU"
+        )
 
 
 def _test(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch_geometric.data import Data
 
-__all__ = ["TrainingModule", "device_of", "fit"]
+__all__ = ["TrainingModule", "fit"]
 
 #: Draws per step and graph with an estimator whose gates carry no gradient.
 _DRAWS = 4
@@ -197,31 +197,6 @@ class TrainingModule(LightningModule):
         assert self.config.lr is not None  # noqa: S101 -- settled there, for the type checker
         return torch.optim.Adam(groups, lr=self.config.lr)
 
-    def on_fit_end(self) -> None:
-        """Leave the lifting a source of random numbers where its parameters will be."""
-        lifting = self.model.lift.lift
-        if isinstance(lifting, DiffLift):
-            lifting.generator = torch.Generator()
-
-
-def device_of(choice: str) -> str:
-    """
-    Settle where to train.
-
-    Parameters
-    ----------
-    choice : {"auto", "cpu", "cuda"}
-        What was chosen.
-
-    Returns
-    -------
-    str
-        "cpu" or "cuda"; of "auto" the latter where there is such a device.
-    """
-    if choice != "auto":
-        return choice
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
 
 def fit(
     module: TrainingModule,
@@ -259,7 +234,7 @@ def fit(
     if progress:
         every.append(RichProgressBar())
     trainer = Trainer(
-        accelerator=device_of(config.device),
+        accelerator=config.device,
         devices=1,
         default_root_dir=out,
         max_epochs=config.max_epochs,

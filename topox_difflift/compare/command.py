@@ -56,7 +56,7 @@ WeightDecayOption = Annotated[
         help="Of Adam, for all but the lifting. [default: 0.0005 for nodes, 0 for graphs]"
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda. What to train on.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda: where to train.")]
 
 
 def _parsed(texts: list[str] | None) -> dict[str, Any] | None:
@@ -157,7 +157,6 @@ def compare(  # numpydoc ignore=PR01
     project: ProjectOption = None,
     dropout: DropoutOption = None,
     weight_decay: WeightDecayOption = None,
-    device: DeviceOption = "auto",
     root: Annotated[
         str | None,
         typer.Option(
@@ -165,6 +164,7 @@ def compare(  # numpydoc ignore=PR01
             "data]"
         ),
     ] = None,
+    device: DeviceOption = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="File of the results, one line of JSON for each run.")
     ] = None,
@@ -190,7 +190,8 @@ def compare(  # numpydoc ignore=PR01
 
     Lists are separated by commas, ranges are 0-9. All runs have the same encoder, epochs, patience
     and learning rate, and test the epoch that validates best. A comparison that was interrupted
-    goes on with the same command; runs that have a line in --out are not repeated.
+    goes on with the same command; runs that have a line in --out are not repeated. Arms are named
+    with the domain and the options that are not the default, such as accept_all[rings=true].
 
     Beside the results are left: <name>.md and <name>.report.json, the table, <name>.scores.png and,
     with --baseline, <name>.differences.png.
@@ -202,6 +203,8 @@ def compare(  # numpydoc ignore=PR01
         _write_report(console, report, baseline)
         return
     assert out is not None  # noqa: S101 -- checked above, for the type checker
+    from topox_difflift.job import check_device
+
     try:
         plan = Grid(
             datasets=_listed(datasets),
@@ -229,6 +232,8 @@ def compare(  # numpydoc ignore=PR01
                 "root": root,
             },
         ).plan()
+        for run in plan.runs[:1]:
+            check_device(run.config)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _announce(console, plan)

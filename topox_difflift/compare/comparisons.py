@@ -25,7 +25,7 @@ STATIC = ("none", "cycle", "clique", "khop_simplicial", "khop", "knn", "kernel")
 #: those of a comparison.
 _VARIES = {
     *("dataset", "root", "tnn", "encoder", "seed", "fold", "device"),
-    *("domain", "lifting", "estimator", "rate", "options", "memberships", "k_min", "k_max"),
+    *("domain", "lifting", "estimator", "rate", "options"),
 }
 
 

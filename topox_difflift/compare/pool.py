@@ -93,7 +93,7 @@ class Pool(Generic[T]):
 
     def finished(self, timeout: float | None = None) -> Iterator[tuple[T, Outcome]]:
         """
-        Wait until at least one task has ended.
+        Wait until at least one task has ended, if any is running.
 
         Parameters
         ----------
@@ -107,6 +107,8 @@ class Pool(Generic[T]):
         outcome : Outcome
             How it ended.
         """
+        if not self.running:
+            return
         ready = set(wait(list(self.running), timeout))
         for connection in [connection for connection in self.running if connection in ready]:
             task, process = self.running.pop(connection)

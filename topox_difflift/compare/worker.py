@@ -24,7 +24,6 @@ from topox_difflift.graph import check_graph
 from topox_difflift.job import Job, Result, figures
 from topox_difflift.lift import DiffLift
 from topox_difflift.recovery import recovery_of
-from topox_difflift.training import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +156,7 @@ def perform(task: Task) -> dict[str, Any]:
             "gradient_norms": {"first": norms.epochs[0], "last": norms.epochs[-1]},
             **resample(module.model, job.splits.test, run.config.batch_size, seed=run.config.seed),
             "recovery": _recovery(module.model, job.splits.test, run.config.seed),
-            "device": device_of(run.config.device),
+            "device": run.config.device,
             "peak_memory_mib": _peak_memory(),
             "warnings": [str(warning.message) for warning in caught],
             "versions": _versions(),
