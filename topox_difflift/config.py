@@ -106,6 +106,9 @@ class TrainingConfig:
         Which of ten splits, from 0 to 9: a round of a ten-fold cross-validation, by default
         one split of 80, 10 and 10 %, or one of the published splits, by default the first.
         The folds of a cross-validation are the same for all rounds of a seed.
+    device : {"cpu", "cuda"}
+        Where to train. Figures from "cuda" differ from those of the host by rounding and by the
+        draws, and from run to run by the order of sums.
 
     Raises
     ------
@@ -134,11 +137,13 @@ class TrainingConfig:
     seed: int = 0
     protocol: str | None = None
     fold: int | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the options and fill in those that follow from others."""
         check_one_of("lifting", self.lifting, tuple(LIFTINGS))
         check_one_of("encoder", self.encoder, tuple(ENCODERS))
+        check_one_of("device", self.device, ("cpu", "cuda"))
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)

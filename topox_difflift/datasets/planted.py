@@ -42,7 +42,7 @@ _LARGEST = 8
 
 def planted_cells(
     kind: str,
-    num_graphs: int = 3000,
+    num_graphs: int = 6000,
     sizes: Sequence[int] | None = None,
     *,
     num_groups: int | None = None,
@@ -65,7 +65,7 @@ def planted_cells(
     kind : {"hyperedges", "cycles", "triangles"}
         What the groups are, and so the domain that holds them: hypergraph, cell complex or
         simplicial complex.
-    num_graphs : int, default=3000
+    num_graphs : int, default=6000
         Number of graphs.
     sizes : sequence of int, optional
         Sizes of the groups, from 3 to 8, each drawn with equal chance: ``(3,)`` makes all
