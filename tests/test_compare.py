@@ -266,8 +266,14 @@ def crash(number: int) -> int:
     return number * number
 
 
-def test_what_fails_or_crashes_takes_no_other_task_with_it() -> None:
+@pytest.mark.parametrize("gpu", [False, True], ids=["forked", "started afresh"])
+def test_what_fails_or_crashes_takes_no_other_task_with_it(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A forked process cannot use a GPU that its parent has touched.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     pool: Pool[int] = Pool(crash, jobs=4)
+    assert not list(pool.finished())  # nothing runs, so there is nothing to wait for
     for number in range(4):
         pool.start(number)
     assert pool.full
@@ -313,6 +319,13 @@ def test_random_arm_takes_the_rate_of_its_source_and_fails_with_it(tmp_path: Pat
     assert "gave no rate of acceptance: RuntimeError: no luck" in found["random", 1]["error"]
     assert [found["random", seed]["config"]["rate"] for seed in (2, 3)] == [0.2, 0.1 * 3]
     assert len((tmp_path / "starts").read_text().split()) == 5
+
+
+def test_comparison_ends_with_a_run_that_cannot_begin(tmp_path: Path) -> None:
+    runs = Grid(("MUTAG",), ("cwn",), ("random", "difflift"), seeds=(1,)).plan().runs
+    with Results(tmp_path / "results.jsonl") as results:
+        Campaign(results, runs, tmp_path / "scratch" / "runs", work=pretend).run(2, Silent())
+        assert [record["status"] for record in results.records.values()] == ["failed", "failed"]
 
 
 # ---------------------------------------------------------------------- real runs

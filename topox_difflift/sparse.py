@@ -341,7 +341,8 @@ class Segments:
         torch.Tensor, shape = (n_segments,)
             One over the size of the segment.
         """
-        return self.sizes.to(like.dtype).reciprocal()
+        # Autocast takes reciprocals in single precision.
+        return self.sizes.to(like.dtype).reciprocal().to(like.dtype)
 
     def pool(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -13,9 +14,12 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext
     from multiprocessing.process import BaseProcess
 
 __all__ = ["Outcome", "Pool"]
@@ -23,7 +27,7 @@ __all__ = ["Outcome", "Pool"]
 T = TypeVar("T")
 #: What the server imports; it is one for all pools of this process.
 _IMPORTED = ["topox_difflift.compare.worker"]
-#: Read once, by the libraries of linear algebra that the server imports.
+#: Read once, by the libraries of linear algebra that a process imports.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -52,8 +56,9 @@ class Pool(Generic[T]):
     Run a function on tasks, each in a process of its own with one thread.
 
     Processes are forked from a server that has imported what runs need, so that they start at
-    once, and their peak memory is their own. They end when this process does, even
-    if it is killed.
+    once, and their peak memory is their own. Where there is a GPU each is started afresh
+    instead: a forked process cannot use one that its server has looked at, which what it imports
+    does. They end when this process does, even if it is killed.
 
     Parameters
     ----------
@@ -66,9 +71,7 @@ class Pool(Generic[T]):
     def __init__(self, work: Callable[[T], Any], jobs: int) -> None:
         self.work, self.jobs = work, jobs
         self.running: dict[Connection, tuple[T, BaseProcess]] = {}
-        self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(_IMPORTED)
-        _start_server()
+        self._context = get_context("spawn") if torch.cuda.is_available() else _forkserver()
 
     @property
     def full(self) -> bool:
@@ -86,7 +89,8 @@ class Pool(Generic[T]):
         """
         mine, its = self._context.Pipe()
         process = self._context.Process(target=_run, args=(its, self.work, task), daemon=True)
-        process.start()
+        with _one_thread():
+            process.start()
         # Only the process is to hold its end, so that this one sees when it is gone.
         its.close()
         self.running[mine] = task, process
@@ -130,12 +134,21 @@ class Pool(Generic[T]):
         self.running.clear()
 
 
-def _start_server() -> None:
-    """Start the server, if it does not run yet, with one thread for all that it will import."""
+def _forkserver() -> ForkServerContext:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)
+    with _one_thread():
+        ensure_running()
+    return context
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Start processes whose libraries have one thread, whatever they import."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
-        ensure_running()
+        yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -154,8 +167,6 @@ def _last_words(code: int | None) -> str:
 
 def _run(connection: Connection, work: Callable[[Any], Any], task: Any) -> None:
     """Run a task in its process."""
-    import torch
-
     # The keyboard interrupts the process that started this one, which then ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
