@@ -64,13 +64,13 @@ def run(
     row: str,
     seed: int,
     *,
-    n_train: int = 2000,
+    n_train: int = 5000,
     n_test: int = 1000,
-    epochs: int = 10,
+    epochs: int = 12,
     lr: float = 3e-3,
     sizes: list[int] | None = None,
     noise: float = 0.05,
-    distractors: int = 10,
+    distractors: int | None = None,
     tnn: str | None = None,
 ) -> dict[str, float]:
     """Train one row on planted cells, and evaluate it on fresh graphs."""
@@ -120,11 +120,11 @@ def main() -> None:
     parser.add_argument("--kind", default="hyperedges", choices=list(KINDS))
     parser.add_argument("--rows", nargs="+", default=["all"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--graphs", type=int, default=2000, help="training graphs")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--graphs", type=int, default=5000, help="training graphs")
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--sizes", nargs="+", type=int, help="sizes of the planted cells")
     parser.add_argument("--noise", type=float, default=0.05)
-    parser.add_argument("--distractors", type=int, default=10)
+    parser.add_argument("--distractors", type=int)
     parser.add_argument("--tnn", help="another network of the domain")
     parser.add_argument("--json", type=Path, help="where to write the results")
     arguments = parser.parse_args()

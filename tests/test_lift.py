@@ -23,6 +23,7 @@ from topox_difflift.estimators import Acceptance, GumbelSigmoid
 from topox_difflift.neighbors import knn
 from topox_difflift.testing import (
     AcceptAll,
+    CommonDraws,
     RejectAll,
     assert_same,
     check_domain,
@@ -504,6 +505,151 @@ def test_rejected_cells_are_dropped_in_eval():
     lifted = make(estimator=RejectAll()).eval()(graph())
     assert lifted.num_cells[1] == graph().num_edges // 2
     assert lifted.accepted() is lifted
+
+
+# ------------------------------------------------------------------ near misses
+
+
+class SameDraws(CommonDraws):
+    """The draws of acceptances travel with the cells, those of sizes come from the generator."""
+
+    stochastic = True
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("domain", NAMES)
+def test_near_misses_change_no_forward_pass(domain):
+    found = {}
+    for near_misses in (0, 3):
+        lift = make(domain, estimator=SameDraws(), near_misses=near_misses, generator=seeded(1))
+        if found:
+            lift.load_state_dict(found[0][0].state_dict())
+        training = lift(Batch.from_data_list(graphs()))
+        found[near_misses] = lift, training, lift.eval()(graph())
+    (_, few, in_eval), (_, many, also) = found.values()
+    assert few.faces_1.size(1) < many.faces_1.size(1)
+    assert_same(few.accepted(), many.accepted())
+    assert_same(in_eval, also)
+    assert torch.equal(few.candidates_1, many.candidates_1)
+
+
+@pytest.mark.parametrize("options", [{"rejected": "drop"}, {"memberships": "hard"}, {}])
+@pytest.mark.parametrize("domain", NAMES)
+def test_near_misses_need_a_kernel_and_the_rejected(domain, options):
+    lift, many = (
+        make(domain, estimator=SameDraws(), near_misses=m, generator=seeded(1), **options)
+        for m in (0, 4)
+    )
+    data = graph(10)
+    counts = [each(data).faces_1.size(1) for each in (lift, many)]
+    assert (counts[0] == counts[1]) == bool(options)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8])
+@pytest.mark.parametrize("domain", NAMES)
+def test_small_graphs_list_all_their_nodes(domain, n):
+    data = Data(x=torch.randn(n, 3, generator=seeded()), edge_index=torch.zeros(2, 0).long())
+    lifted = make(domain, near_misses=9, max_rank=1)(Batch.from_data_list([data, graph(10)]))
+    own = lifted.faces_1[1, lifted.batch_1[lifted.faces_1[1]] == 0]
+    # Every node of every set, or both ends of all pairs.
+    assert len(own) == (0 if n == 1 else n * n if domain == "hypergraph" else n * (n - 1))
+    loss_of(lifted).backward()
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("domain", NAMES)
+def test_laws_hold_for_what_is_listed_for_its_gradient(domain):
+    """In batches and under other numbers of the nodes the columns of zeros are the same ones."""
+    lift = make(domain, estimator=CommonDraws(), near_misses=2).double()
+    items = graphs()
+    for data in items:
+        data.x = data.x.double()
+    together = lift(Batch.from_data_list(items)).unbatch()
+    for alone, part in zip(map(lift, items), together, strict=True):
+        assert_same(alone, part)
+        assert torch.equal(alone.included_1, part.included_1)
+    order = torch.randperm(10, generator=seeded())
+    place = order.argsort()
+    data = items[2]
+    renamed = Data(x=data.x[order], edge_index=place[data.edge_index])
+    assert entries(lift(data), range(10)) == entries(lift(renamed), order.tolist())
+
+
+def entries(lifted, names):
+    """Faces of every column at rank 1, with membership and mask, under the names of the nodes."""
+    columns = [[] for _ in range(lifted.num_cells[1])]
+    memberships = lifted.membership_1.tolist()
+    for node, column, inside in zip(*lifted.faces_1.tolist(), memberships, strict=True):
+        columns[column].append((names[node], inside))
+    gates = zip(lifted.mask_1.tolist(), lifted.included_1.tolist(), strict=True)
+    return sorted((sorted(column), *gate) for column, gate in zip(columns, gates, strict=True))
+
+
+class Table(torch.nn.Module):
+    """An embedding of its own for each node."""
+
+    def __init__(self, z):
+        super().__init__()
+        self.z = torch.nn.Parameter(z)
+
+    def forward(self, x, edge_index, batch):
+        return self.z
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("domain", NAMES)
+def test_the_metric_learns_from_near_misses(domain):
+    """The gradient of what would bring a near miss in is that of kappa, and moves it closer."""
+    z = torch.randn(9, 4, generator=seeded(), dtype=torch.float64)
+    data = Data(x=torch.ones(9, 1).double(), edge_index=torch.zeros(2, 0).long())
+    options = {"k_min": 3, "k_max": 3, "max_rank": 1, "estimator": AcceptAll()}
+    lift = make(domain, encoder=Table(z), near_misses=2, **options).double()
+    # The embedding learns by the metric alone.
+    lift.scorers["1"].register_forward_hook(lambda _m, _i, out: out.detach())
+    lifted = lift(data)
+    if domain == "hypergraph":
+        # Nodes that the sets list but leave out: those next to their three.
+        node, column = lifted.faces_1[:, lifted.membership_1 == 0]
+        wanted = lifted.membership_1[lifted.membership_1 == 0].sum()
+        ends = column, node
+    else:
+        left_out = ~lifted.included_1
+        ends = torch.tensor(lifted.cells(1))[left_out].t()
+        wanted = lifted.mask_1[left_out].sum()
+    closest = torch.cdist(z, z).argsort(1)[:, 0 if domain == "hypergraph" else 1 :]
+    taken, near = closest[:, :3].tolist(), closest[:, 3:5].tolist()
+    if domain == "hypergraph":
+        expected = {(v, u) for v in range(9) for u in near[v]}
+    else:
+        expected = {(min(v, u), max(v, u)) for v in range(9) for u in near[v] if v not in taken[u]}
+    assert set(zip(*(end.tolist() for end in ends), strict=True)) == expected
+    assert wanted.item() == 0
+    wanted.backward()
+    found = lift.encoder.z.grad.clone()
+    kappa = lift.kernels["1"](lift.encoder.z, *ends).sum()
+    torch.testing.assert_close(found, torch.autograd.grad(kappa, lift.encoder.z)[0])
+    closer = z + 1e-3 * found
+    assert lift.kernels["1"](closer, *ends).sum().item() > kappa.item()
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_pairs_that_no_end_takes_are_marked(domain):
+    everything = AcceptAll()
+    everything.stochastic = True
+    lift = make(domain, estimator=everything, generator=seeded(1))
+    lifted = lift(Batch.from_data_list(graphs()))
+    assert torch.equal(lifted.included_1, lifted.mask_1 == 1)
+    assert bool(lifted.included_1.all()) == (domain == "hypergraph")
+    learned = lifted.included_1 & (lifted.prob_1 < 1)
+    assert torch.equal(torch.bincount(lifted.batch_1[learned]), lifted.candidates_1)
+    parts = lifted.unbatch()
+    assert torch.equal(torch.cat([part.included_1 for part in parts]), lifted.included_1)
+    assert torch.equal(Batch.from_data_list(parts).included_1, lifted.included_1)
+    assert bool(lifted.accepted().included_1.all())
+    for rank in range(lifted.max_rank + 1):
+        assert f"included_{rank}" in lifted
+        assert lifted[f"included_{rank}"].shape == (lifted.num_cells[rank],)
+    assert f"included_{lifted.max_rank + 1}" not in lifted
 
 
 # ------------------------------------------------------------------ budget and rescue

@@ -151,44 +151,14 @@ def test_signs_of_connected_nodes_and_their_number_say_nothing_about_the_label(
     assert abs(float(difference)) < 4 * float(both.std()) * 2 / math.sqrt(len(graphs))
 
 
-@pytest.mark.parametrize(("kind", "sizes"), TASKS)
-@pytest.mark.parametrize("margin", [None, 1, 2])
-def test_every_group_lacks_the_margin_or_one_lacks_nothing(
-    kind: str, sizes: tuple[int, ...] | None, margin: int | None
-) -> None:
-    smallest = min(sizes or (PLANTED[kind].size,))
-    if margin is not None and margin > smallest // 2:
-        message = rf"'margin' to be from 1 to {smallest // 2}, .* \(got {margin}\)"
-        with pytest.raises(ValueError, match=message):
-            planted_cells(kind, 1, sizes, margin=margin)
-        return
-    least = (2 if kind == "cycles" and smallest == 4 else 1) if margin is None else margin
-    lacking = [
-        (bool(graph.y), min(int((graph.x[group, 6] < 0).sum()) for group in groups(graph)))
-        for graph in planted_cells(kind, 300, sizes, margin=margin)
-    ]
-    assert {missing for y, missing in lacking if y} == {0}
-    assert min(missing for y, missing in lacking if not y) == least
-
-
-@pytest.mark.parametrize(
-    ("size", "margin", "n_tables"),
-    [(3, 1, (2, 6)), (4, 1, (2, 14)), (4, 2, (2, 6)), (5, 2, (2, 20))],
-)
-def test_arrangements_of_signs_are_uniform_given_the_label(
-    size: int, margin: int, n_tables: tuple[int, int]
-) -> None:
-    """
-    Two groups: columns have one +1 each, so there are 2^size tables, 2 of label 1.
-
-    Of the others those where each group has at most size - margin of them are of label 0.
-    """
-    graphs = planted_cells("hyperedges", 4000, (size,), num_groups=2, margin=margin)
+def test_arrangements_of_signs_are_uniform_given_the_label() -> None:
+    """Two groups of three: columns have one +1 each, so there are 8 tables, 2 of label 1."""
+    graphs = planted_cells("hyperedges", 4000, num_groups=2)
     counts: dict[tuple[float, ...], int] = {}
     for graph in graphs:
         table = tuple(graph.x[graph.planted_index, 6].tolist())
         counts[(float(graph.y), *table)] = counts.get((float(graph.y), *table), 0) + 1
-    for label, tables in zip((1.0, 0.0), n_tables, strict=True):
+    for label, tables in ((1.0, 2), (0.0, 6)):
         seen = [number for key, number in counts.items() if key[0] == label]
         assert len(seen) == tables
         expected = sum(seen) / tables
@@ -285,10 +255,6 @@ def test_they_have_names() -> None:
         ({"noise": -0.1}, "'noise' to be at least 0"),
         ({"noise": math.nan}, "'noise' to be at least 0"),
         ({"distractors": -1}, "'distractors' to be an integer of at least 0"),
-        ({"margin": 0}, "'margin' to be an integer of at least 1"),
-        ({"margin": 1.0}, "'margin' to be an integer of at least 1"),
-        ({"margin": 3}, r"'margin' to be from 1 to 2, half of the smallest .* \(got 3\)"),
-        ({"sizes": (3, 8), "margin": 2}, "'margin' to be from 1 to 1"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict[str, object], message: str) -> None:

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from topox_difflift import DiffLift
 from topox_difflift.neighbors import knn
-from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, search
+from topox_difflift.proximity import Kernel, Nearest, NeighborhoodSize, _profile, search
 from topox_difflift.testing import AcceptAll
 
 
@@ -168,6 +168,34 @@ def test_listed_columns(two_sided):
     assert 2 <= int(found.taken.sum(1).min()) < int(found.taken.sum(1).max()) <= 5
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 9), near_misses=st.integers(0, 4), closed=st.booleans(),
+    two_sided=st.booleans(), soft=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_near_misses_are_the_next_nearest(n, near_misses, closed, two_sided, soft, seed):
+    z, size = embeddings(n, seed=seed), make(2, 4, seed)
+    options = {"include_self": closed, "sample": True, "two_sided": two_sided}
+    kernel = Kernel().double() if soft else None
+    found = find(z, size, kernel=kernel, near_misses=near_misses, **options)
+    without = find(z, size, kernel=kernel, near_misses=0, **options)
+    # No draw depends on them.
+    assert torch.equal(found.taken[:, :4], without.taken)
+    assert torch.equal(found.prob[:, :4], without.prob)
+    assert not bool(found.taken[:, 4:].any() | found.prob[:, 4:].any())
+    distance = torch.cdist(z, z)
+    if not closed:
+        distance.fill_diagonal_(torch.inf)
+    n_others = n if closed else n - 1
+    width = 4 + near_misses * (two_sided and soft)
+    assert found.index.shape == (n, width)
+    for v in range(n):
+        nearest = distance[v].argsort()[:n_others][:width].tolist()
+        assert found.index[v].tolist() == nearest + [-1] * (width - len(nearest))
+        count = len(nearest) if two_sided else int(found.taken[v].sum())
+        assert found.listed[v].tolist() == [column < count for column in range(width)]
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_membership_is_the_indicator_with_the_gradients_of_tail_and_kappa(soft):
     z, kernel = embeddings().requires_grad_(), Kernel().double() if soft else None
@@ -193,6 +221,73 @@ def test_closeness_of_hard_memberships_is_constant():
     pair = torch.tensor([0, 1]), torch.tensor([2, 3])
     assert not find(z, make()).closeness(*pair).requires_grad
     assert find(z, make(), kernel=Kernel().double()).closeness(*pair).requires_grad
+
+
+# ---------------------------------------------------------------------- distances and sizes
+
+
+def blind(k_min: int = 2, k_max: int = 5) -> NeighborhoodSize:
+    """Sizes that the distances decide alone."""
+    size = make(k_min, k_max)
+    with torch.no_grad():
+        size.mlp.lins[0].weight[:, :4] = 0
+    return size
+
+
+@pytest.mark.laws
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 9), seed=st.integers(0, 99), scale=st.sampled_from([1e-6, 0.1, 1, 1e6]))
+def test_profile_holds_shares_of_the_largest_distance(n, seed, scale):
+    z = scale * embeddings(n, seed=seed)
+    index = knn(z, torch.zeros(n, dtype=torch.long), 4)
+    found = _profile(z, index)
+    for v in range(n):
+        there = [float((z[u] - z[v]).square().sum()) for u in index[v].tolist() if u >= 0]
+        expected = [d / max(there) for d in there] + [1.0] * (4 - len(there))
+        assert found[v].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.laws
+def test_sizes_depend_on_distances_but_not_on_their_scale():
+    z, size = embeddings(), blind()
+    pi = size.distribution(z, everyone(size, z))
+    assert float((pi[0] - pi[1]).detach().abs().max()) > 1e-3
+    torch.testing.assert_close(size.distribution(100 * z, everyone(size, 100 * z)), pi)
+    torch.testing.assert_close(size.distribution(1 - z, everyone(size, 1 - z)), pi)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_distances_that_are_but_rounding_count_as_none(dtype):
+    z = embeddings(1).expand(12, -1).to(dtype)
+    eps = torch.finfo(dtype).eps
+    noisy = z * (1 + 2 * eps * torch.randint(-1, 2, z.shape, generator=seeded()).to(dtype))
+    index = torch.arange(12).unsqueeze(1).add(torch.arange(1, 6)).remainder(12)
+    index[:, 4] = -1
+    assert bool((noisy != z).any())
+    nothing = torch.tensor([0, 0, 0, 0, 1], dtype=dtype).expand(12, -1)
+    assert torch.equal(_profile(z, index), nothing)
+    torch.testing.assert_close(_profile(noisy, index), nothing, rtol=0, atol=0.01)
+    assert torch.equal(_profile(torch.zeros_like(z), index), nothing)
+
+
+@pytest.mark.laws
+def test_distances_pass_no_gradient_on():
+    z = embeddings().requires_grad_()
+    for size, reached in ((blind(), False), (make(), True)):
+        pi = size.distribution(z, everyone(size, z.detach()))
+        (grad,) = torch.autograd.grad(pi[:, 0].sum(), z)
+        assert bool(torch.isfinite(grad).all())
+        assert bool(grad.any()) == reached
+
+
+def test_without_dispersion_the_embedding_alone_decides():
+    torch.manual_seed(0)
+    size, z = NeighborhoodSize(4, 8, 2, 5, dispersion=False).double(), embeddings()
+    assert size.mlp.channel_list == [4, 8, 4]
+    assert NeighborhoodSize(4, 8, 2, 5).mlp.channel_list == [9, 8, 4]
+    pi = size.distribution(z, everyone(size, z))
+    torch.testing.assert_close(pi, torch.softmax(size.mlp(z), dim=1))
 
 
 class Sampled(AcceptAll):

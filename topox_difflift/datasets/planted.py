@@ -19,18 +19,18 @@ __all__ = ["PLANTED", "planted_cells"]
 
 
 class Plan(NamedTuple):
-    """What a kind of planted cells is by default; smaller cells have a smaller margin."""
+    """What a kind is by default: nodes of a cell, cells of a graph, distractors of a node."""
 
     size: int
     num_groups: int
-    margin: int
+    distractors: int
 
 
-#: Kinds of planted cells.
+#: Kinds of planted cells. Of a larger cell a part tells less, so that cycles are harder to find.
 PLANTED = {
-    "hyperedges": Plan(3, 6, 1),
-    "cycles": Plan(4, 4, 2),
-    "triangles": Plan(3, 6, 1),
+    "hyperedges": Plan(3, 6, 10),
+    "cycles": Plan(4, 4, 4),
+    "triangles": Plan(3, 6, 10),
 }
 
 _PLACE = 6
@@ -47,8 +47,7 @@ def planted_cells(
     *,
     num_groups: int | None = None,
     noise: float = 0.05,
-    distractors: int = 10,
-    margin: int | None = None,
+    distractors: int | None = None,
     seed: int = 0,
 ) -> list[Data]:
     r"""
@@ -75,13 +74,9 @@ def planted_cells(
     noise : float, default=0.05
         Standard deviation of a node's place in each direction. The larger, the less the places
         say about the groups.
-    distractors : int, default=10
+    distractors : int, optional
         Number of features without any meaning. The more, the less do distances of raw features
-        say about the groups.
-    margin : int, optional
-        Signs of +1 that every group lacks at least in a graph of label 0, up to half of the
-        smallest size. The more, the more does a part of a group tell already. By default 1,
-        for cycles 2 if no group is smaller than 4.
+        say about the groups. By default 10, for cycles 4.
     seed : int, default=0
         Seed; the global seed is not touched. Take another one for a test set.
 
@@ -106,13 +101,12 @@ def planted_cells(
       cycles are planted and cliques elsewhere. So no two nodes of a group are joined by a
       path, and cycles, cliques, neighbourhoods of any number of hops and heat kernels
       hold at most one node of each group.
-    * Half of the signs of each column, rounded down, are +1, and every table of signs with
-      that, the label and the margin is as likely. Whatever tables a label has: permuting a
-      column keeps the number of +1 in it, and the groups are assigned to the nodes of a column
-      by a random permutation that neither decoys nor signs depend on. So of a graph, its signs
-      and its distractors every label is as likely: they are independent of it. So are the
-      places on their own. Only who shares a prototype, and what their signs are, tells the
-      label together.
+    * Half of the signs of each column, rounded down, are +1, and given that and the label,
+      every arrangement is as likely. Permuting a column keeps the number of +1 in it, and
+      the groups are assigned to the nodes of a column by a random permutation that neither
+      decoys nor signs depend on. So of a graph, its signs and its distractors every
+      label is as likely: they are independent of it. So are the places on their own. Only
+      who shares a prototype, and what their signs are, tells the label together.
     * Prototypes are new in each graph, so that no function of single nodes knows the groups.
 
     The labels are fair coins, so that a constant answer is right for half of the graphs.
@@ -128,12 +122,11 @@ def planted_cells(
     plan = PLANTED[kind]
     sizes = (plan.size,) if sizes is None else tuple(sizes)
     num_groups = plan.num_groups if num_groups is None else num_groups
+    distractors = plan.distractors if distractors is None else distractors
     _check_sizes(kind, sizes)
-    margin = min(plan.margin, min(sizes) // 2) if margin is None else margin
     check_at_least("num_graphs", num_graphs, 1)
     check_at_least("num_groups", num_groups, 2)
     check_at_least("distractors", distractors, 0)
-    _check_margin(margin, sizes)
     if not noise >= 0:
         raise ValueError(f"Expected 'noise' to be at least 0 (got {noise})")
     generator = torch.Generator().manual_seed(seed)
@@ -142,7 +135,7 @@ def planted_cells(
     # Tables of groups (rows) and their members (columns); smaller groups end earlier.
     taken = torch.arange(max(sizes)) < size.unsqueeze(-1)
     y = torch.randint(2, (num_graphs,), generator=generator)
-    sign = _signs(taken, y, margin, generator) * 2.0 - 1.0
+    sign = _signs(taken, y, generator) * 2.0 - 1.0
     place = _places(size, taken, kind == "cycles", noise, generator)
     others = torch.randn(*taken.shape, distractors, generator=generator)
     x = torch.cat([place, sign.unsqueeze(-1), others], dim=-1).flatten(1, 2)
@@ -178,17 +171,7 @@ def _check_sizes(kind: str, sizes: tuple[int, ...]) -> None:
             )
 
 
-def _check_margin(margin: int, sizes: tuple[int, ...]) -> None:
-    check_at_least("margin", margin, 1)
-    # Half of the signs are +1: that many have to be missing from some groups, and can be.
-    if margin > min(sizes) // 2:
-        raise ValueError(
-            f"Expected 'margin' to be from 1 to {min(sizes) // 2}, half of the smallest of 'sizes' "
-            f"(got {margin}); take a smaller margin, or larger groups"
-        )
-
-
-def _signs(taken: Tensor, y: Tensor, margin: int, generator: torch.Generator) -> Tensor:
+def _signs(taken: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
     """Tell which signs are +1: half of each column, uniformly among what the label allows."""
     positive = torch.zeros_like(taken)
     half = taken.sum(1, keepdim=True) // 2
@@ -196,8 +179,7 @@ def _signs(taken: Tensor, y: Tensor, margin: int, generator: torch.Generator) ->
     while len(open_):
         inside = taken[open_]
         drawn = _ranks(inside, generator) < half[open_]
-        missing = (inside & ~drawn).sum(2).amin(1)
-        right = torch.where(y[open_] == 1, missing == 0, missing >= margin)
+        right = (drawn | ~inside).all(2).any(1) == y[open_]
         positive[open_[right]] = drawn[right]
         open_ = open_[~right]
     return positive
