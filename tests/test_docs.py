@@ -104,8 +104,8 @@ def test_every_problem_of_the_faq_shows_its_message():
 def commands(start: str) -> list[str]:
     """Commands in the guide and in the README, in blocks and between backquotes."""
     text = "\n".join([README, *(page.read_text() for page in GUIDE)])
-    found = re.findall(rf"^{start}.*$|(?<=`){start}[^`\n]*", text, re.MULTILINE)
-    return sorted({line.split(" && ")[0] for line in found})
+    found = re.findall(rf"^{start}.*$|(?<=`){start}[^`]*", text, re.MULTILINE)
+    return sorted({" ".join(words.split()).split(" && ")[0] for words in found})
 
 
 @pytest.mark.parametrize("command", commands("python benchmarks/"))
@@ -126,6 +126,16 @@ def test_training_commands_of_the_guide_are_possible(command):
     chosen = train.make_context("train", words).params
     del chosen["out"], chosen["resume"]
     TrainingConfig(**chosen)
+
+
+@pytest.mark.parametrize("command", commands("topox-difflift compare "))
+def test_comparisons_of_the_guide_are_possible(command, tmp_path, monkeypatch):
+    testing = pytest.importorskip("typer.testing")
+    from topox_difflift.commands import app
+
+    monkeypatch.chdir(tmp_path)
+    found = testing.CliRunner().invoke(app, [*shlex.split(command)[1:], "--dry-run"])
+    assert found.exit_code == 0, found.output
 
 
 def test_reference_covers_every_public_module():
