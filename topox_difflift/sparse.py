@@ -652,6 +652,7 @@ def sparse_mm(matrix: Tensor, x: Tensor) -> Tensor:
             f"Expected 'x' to be {matrix.dtype}, as 'matrix' is (got {x.dtype}); "
             f"x.to({matrix.dtype})"
         )
-    (row, column), values, _ = entries_of(matrix)
+    matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
+    row, column = matrix.indices().contiguous()
     rows = Segments(column, torch.bincount(row, minlength=matrix.size(0)), matrix.size(1))
-    return rows.weighted_sum(x, values)
+    return rows.weighted_sum(x, matrix.values())
