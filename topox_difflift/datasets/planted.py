@@ -94,8 +94,8 @@ def planted_cells(
 
     Notes
     -----
-    No rule on the graph finds a planted cell, and nothing but the cells tells the label. Write
-    the groups of a graph as the rows of a table, members in columns.
+    No rule on the graph finds a planted cell. Write the groups of a graph as the rows of a
+    table, members in columns.
 
     * Edges join nodes of one column only: each column is cut at random into decoys, cycles where
       cycles are planted and cliques elsewhere. So no two nodes of a group are joined by a
@@ -108,6 +108,9 @@ def planted_cells(
       label is as likely: they are independent of it. So are the places on their own. Only
       who shares a prototype, and what their signs are, tells the label together.
     * Prototypes are new in each graph, so that no function of single nodes knows the groups.
+    * What needs no cells, and yet says something: the sum over the nodes of sign times place is
+      longer where a group has one sign only. A threshold on its length is right for 75 % of
+      the graphs. A network without cells that stays below has not found it.
 
     The labels are fair coins, so that a constant answer is right for half of the graphs.
 
