@@ -124,8 +124,9 @@ share training data; where they differ in *seeds* alone, it speaks of the one pu
 
 Graphs whose label depends on hidden cells that no rule on the graph finds
 (`topox_difflift.datasets.planted_cells`), made anew from each seed. *oracle* is given the hidden
-cells; the gap is that from *none* to *oracle*. AUROC is that of the acceptance probabilities, averaged over
-16 draws with 0 where a draw does not propose the cell, planted cells against others.
+cells; the gap is that from *none* to *oracle*. AUROC is that of the acceptance
+probabilities, averaged over 16 draws with 0 where a draw does not propose the cell, planted cells
+against others.
 
 {planted}
 {planted_says}
