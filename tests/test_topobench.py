@@ -297,7 +297,7 @@ def test_rejected_cells_that_are_kept_are_absent(domain: str) -> None:
     found, sizes = [], []
     for lift in (model.lift, OfAccepted(model.lift)):
         model.lift = lift
-        torch.manual_seed(1)
+        torch.manual_seed(4)
         batch = model(batched(*UNLIKE))
         sizes.append(len(batch.x_2))
         found.append(readout(batch, wrapper))
