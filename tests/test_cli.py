@@ -641,7 +641,13 @@ def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:
     defaults = {name for domain in DOMAINS for name in available("difflift", domain)}
     assert defaults == set(OPTIONS)
     settled = TrainingConfig(options={"paper": True, "k_max": 9}).options
-    form = {"memberships": "hard", "rejected": "drop", "dispersion": False, "k_max": 9}
+    form = {
+        "memberships": "hard",
+        "rejected": "drop",
+        "dispersion": False,
+        "near_misses": 0,
+        "k_max": 9,
+    }
     assert settled == {**TrainingConfig().options, **form}
     lift = TrainingConfig(options={"paper": True}).build(7, 4, 2).lift.lift
     assert (lift.memberships, lift.rejected) == ("hard", "drop")

@@ -160,7 +160,7 @@ def test_variants_and_domains_are_further_arms_named_by_what_is_not_the_default(
         in plan.left_out["topotune on simplicial, difflift/straight_through[rings=true,k_max=8]"]
     )
     paper = found["difflift/straight_through[paper]"].config.options
-    form = {"memberships": "hard", "rejected": "drop", "dispersion": False}
+    form = {"memberships": "hard", "rejected": "drop", "dispersion": False, "near_misses": 0}
     assert paper == {**found["difflift/straight_through"].config.options, **form}
     assert found["random/straight_through[paper]"].config.options["memberships"] == "hard"
     by_chance = found["random/straight_through[rejected=drop]"]
@@ -438,7 +438,7 @@ def test_small_version_of_the_experiment(tmp_path: Path) -> None:
     arms |= {"gnn", "none", "knn", "accept_all"}
     records = read_results(out)
     assert Counter(r["dataset"] for r in records) == {"planted_hyperedges": 7, "MUTAG": 7}
-    for dataset, sizes in (("planted_hyperedges", [2400, 300, 300]), ("MUTAG", [150, 19, 19])):
+    for dataset, sizes in (("planted_hyperedges", [4800, 600, 600]), ("MUTAG", [150, 19, 19])):
         found = {r["arm"]: r for r in records if r["dataset"] == dataset}
         assert set(found) == arms
         assert all(list(r["split"].values()) == sizes for r in found.values())

@@ -239,7 +239,7 @@ def test_they_have_names() -> None:
     for kind in PLANTED:
         named = SYNTHETIC[f"planted_{kind}"](num_graphs=2, seed=3)
         assert torch.equal(named[1].x, planted_cells(kind, 2, seed=3)[1].x)
-    assert len(load_dataset("planted_cycles")) == 3000
+    assert len(load_dataset("planted_cycles")) == 6000
 
 
 @pytest.mark.parametrize(
