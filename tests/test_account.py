@@ -329,20 +329,21 @@ def test_diagnostics_count_what_collapsed_and_who_did_not_say_so() -> None:
     lines = [
         line(LEARNED, 0.8, 0, **ended, warnings=["The lifting has collapsed"]),
         line(LEARNED, 0.8, 1, **ended),
-        line(LEARNED, 0.8, 2),
+        line(LEARNED, 0.8, 2, collapsed=True, collapsed_in_training=False),
         *runs("cycle", (0.7, 0.7, 0.7)),
     ]
     found = Account.of(lines).fair
     table = diagnostics_table(found)
     names = ("runs", "accepted", "undecided", "collapsed in the test", "in training", "warned")
-    assert [table[name] for name in names] == [["3"], ["25%"], ["25%"], ["2"], ["2"], ["1"]]
+    assert [table[name] for name in names] == [["3"], ["25%"], ["25%"], ["3"], ["2"], ["1"]]
     assert table["s a run"] + table["s a run, best static"] == ["3.0", "2.0"]
     assert table["an epoch takes"] == ["3.0 times as long"]
     assert probability_counts(found) == [12, *[0] * 4, 6, *[0] * 3, 6]
     said = collapse_statements(found)
     assert said[0].startswith("2 of 3 runs")
-    assert said[1] == "Without a warning on the way: 1. Goal, none: not reached."
-    assert "2 of 3" in said[2]
+    assert "3 of 3" in said[1]
+    # One that came to accept all or nothing in the test alone has collapsed unnoticed as well.
+    assert said[2] == "Without a warning in training, of both: 2. Goal, none: not reached."
 
 
 def test_nothing_recorded_is_said_and_no_error() -> None:

@@ -165,6 +165,19 @@ def test_arrangements_of_signs_are_uniform_given_the_label() -> None:
         assert all(abs(number - expected) < 4.5 * math.sqrt(expected) for number in seen)
 
 
+@pytest.mark.parametrize("kind", PLANTED)
+def test_length_of_the_sum_of_sign_times_place_tells_three_quarters(kind: str) -> None:
+    """What the cells are not needed for, as the docstring says."""
+    graphs = planted_cells(kind, 4000, seed=7)
+    y = torch.cat([graph.y for graph in graphs]).bool()
+    length = torch.stack([(g.x[:, 6:7] * g.x[:, :6]).sum(0).norm() for g in graphs])
+    # The threshold from one half, its accuracy from the other.
+    cuts = length[:2000].sort().values[::20]
+    right = torch.stack([((length[:2000] > cut) == y[:2000]).double().mean() for cut in cuts])
+    found = ((length[2000:] > cuts[right.argmax()]) == y[2000:]).double().mean()
+    assert float(found) == pytest.approx(0.75, abs=0.03)
+
+
 def test_nearest_places_are_the_groups_and_nearest_features_are_not() -> None:
     batch = Batch.from_data_list(planted_cells("hyperedges", 100))
     assert recovery(KNNLifting(in_channels=6)(batch), batch).purity > 0.95

@@ -37,7 +37,8 @@ PROPOSING: dict[str, Any] = {
     "rings": False,
     "simplices": "all",
 }
-#: The same for how proposed cells are accepted, which "difflift" alone decides.
+#: The same for how proposed cells are accepted, which "difflift" alone decides. Without
+#: `dispersion` the sizes do not see the distances either; the other two always do.
 ACCEPTING: dict[str, Any] = {
     "rejected": "drop",
     "dispersion": False,

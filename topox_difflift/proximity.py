@@ -360,9 +360,10 @@ class NeighborhoodSize(NeighborhoodRule):
 
 def _profile(z: Tensor, index: Tensor) -> Tensor:
     """Squared distances to the nearest nodes as shares of the largest, 1 where there is none."""
-    node, column = (index >= 0).nonzero(as_tuple=True)
-    squared = squared_distances(z, node, index[node, column])
-    distance = z.new_zeros(index.shape).index_put_((node, column), squared)
+    node = torch.arange(len(z), device=z.device).unsqueeze(1).expand_as(index)
+    # Where there is none, to the node itself: no device has to count those that there are.
+    there = torch.where(index < 0, node, index)
+    distance = squared_distances(z, node.flatten(), there.flatten()).view_as(index)
     # Nodes that are alike differ by rounding, which is another one in another batch: beside
     # this it vanishes, and all shares are 0.
     noise = (INPUT_NOISE[z.dtype] * torch.linalg.vector_norm(z, dim=1)).square()
