@@ -343,7 +343,7 @@ def test_diagnostics_count_what_collapsed_and_who_did_not_say_so() -> None:
     assert said[0].startswith("2 of 3 runs")
     assert "3 of 3" in said[1]
     # One that came to accept all or nothing in the test alone has collapsed unnoticed as well.
-    assert said[2] == "Without a warning in training, of both: 2. Goal, none: not reached."
+    assert said[2] == "Without a warning, of both: 2. Goal, none: not reached."
 
 
 def test_nothing_recorded_is_said_and_no_error() -> None:

@@ -44,14 +44,32 @@ def shift(module: TrainingModule, rank: str, by: float) -> None:
 def test_collapse_is_said_once(tmp_path: Path, rank: str, by: float, what: str) -> None:
     with pytest.warns(CollapsedLifting, match=f"accepted {what} at rank {rank} for 5") as said:
         job(tmp_path, max_epochs=7).train(prepare=lambda module: shift(module, rank, by))
-    assert len([one for one in said if one.category is CollapsedLifting]) == 1
+    texts = [str(one.message) for one in said if one.category is CollapsedLifting]
+    assert len([text for text in texts if text.startswith("The lifting has collapsed")]) == 1
+
+
+@pytest.mark.parametrize(("by", "what"), [(3.0, r"everything at rank 1 \((\d+) of \1\)"),
+                                          (-4.0, r"nothing at rank 1 \(0 of \d+\)")])  # fmt: skip
+def test_a_collapse_of_what_is_tested_is_said(tmp_path: Path, by: float, what: str) -> None:
+    """Draws still choose, as the first epoch shows, but what is more likely than not does not."""
+    with pytest.warns(CollapsedLifting, match=f"On the test set .* accepted {what}") as said:
+        result, _ = job(tmp_path, max_epochs=1, lr=1e-9).train(
+            prepare=lambda module: shift(module, "1", by)
+        )
+    drawn = result.summaries[0].ranks[0]
+    assert 0 < drawn.accepted < drawn.candidates
+    found = {rank.rank for rank in result.ranks if rank.collapsed}
+    assert len([one for one in said if one.category is CollapsedLifting]) == len(found)
 
 
 def test_nothing_is_said_too_early_or_of_what_is_not_learned(tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", CollapsedLifting)
+        warnings.filterwarnings("error", "The lifting has", CollapsedLifting)
+        warnings.filterwarnings("ignore", "On the test set", CollapsedLifting)
         early = job(tmp_path / "early", max_epochs=4)
         early.train(prepare=lambda module: shift(module, "1", 1e4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapsedLifting)
         for options in ({"lifting": "accept_all"}, {"lifting": "random", "rate": 0.0}):
             name = str(options["lifting"])
             job(tmp_path / name, max_epochs=6, **options).train()

@@ -15,15 +15,26 @@ from topox_difflift.lift import DiffLift
 from topox_difflift.liftings import FixedRate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lightning.pytorch import LightningModule, Trainer
     from torch import Tensor
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.nn import TopologicalNetwork
+    from topox_difflift.summary import RankSummary
     from topox_difflift.training import TrainingModule
 
-__all__ = ["CollapseWatch", "CollapsedLifting", "GradientNorms", "chooses", "resample"]
+__all__ = [
+    "CollapseWatch",
+    "CollapsedLifting",
+    "GradientNorms",
+    "chooses",
+    "collapsed_ranks",
+    "resample",
+    "warn_if_collapsed",
+]
 
 #: Parts of a `DiffLift`, by what they decide.
 _STAGES = {"kernels": "memberships", "sizes": "sizes", "scorers": "acceptance"}
@@ -121,6 +132,53 @@ def chooses(lifting: object) -> TypeGuard[DiffLift]:
         False for a static one, and for one that accepts all or by chance.
     """
     return isinstance(lifting, DiffLift) and not isinstance(lifting.estimator, FixedRate)
+
+
+def collapsed_ranks(lifting: object, ranks: Sequence[RankSummary]) -> list[RankSummary]:
+    """
+    Find the ranks at which a lifting that learns to choose did not.
+
+    Parameters
+    ----------
+    lifting : object
+        The lifting.
+    ranks : sequence of RankSummary
+        What it did.
+
+    Returns
+    -------
+    list of RankSummary
+        Those where it accepted nothing or everything of what was proposed; none of a lifting
+        that does not learn to accept, nor ranks at which the domain decides.
+    """
+    if not chooses(lifting):
+        return []
+    return [rank for rank in ranks if rank.collapsed and not lifting.domain.decides(rank.rank)]
+
+
+def warn_if_collapsed(lifting: object, ranks: Sequence[RankSummary]) -> None:
+    """
+    Warn if a lifting has not chosen on the test set.
+
+    In evaluation nothing is drawn: what is more likely than not is accepted. So a lifting that
+    rejects every fourth candidate in training may accept all of them there.
+
+    Parameters
+    ----------
+    lifting : object
+        The lifting.
+    ranks : sequence of RankSummary
+        What it did on the test set.
+    """
+    for rank in collapsed_ranks(lifting, ranks):
+        what, like = ("everything", "accept_all") if rank.accepted else ("nothing", "none")
+        warnings.warn(
+            f"On the test set the lifting has collapsed: it accepted {what} at rank {rank.rank} "
+            f"({rank.accepted} of {rank.candidates}). Its acceptances tell nothing there; compare "
+            f"with --lifting {like}, or train longer",
+            CollapsedLifting,
+            stacklevel=2,
+        )
 
 
 class GradientNorms(Callback):

@@ -13,6 +13,7 @@ from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import load_splits
+from topox_difflift.diagnostics import warn_if_collapsed
 from topox_difflift.summary import LiftingSummary, RankSummary
 from topox_difflift.training import TrainingModule, fit
 
@@ -390,6 +391,7 @@ class Job:
         # Tested, and left, on the host, wherever it was trained.
         module.cpu().load_state_dict(best["state_dict"])
         test, ranks, example = _test(module, self.splits.test)
+        warn_if_collapsed(module.model.lift.lift, ranks)
         chosen = best["history"][-1]
         result = Result(
             config=self.config,

@@ -130,7 +130,7 @@ def collapse_statements(found: Sequence[Comparison]) -> list[str]:
     return [
         f"{ended_so} {all_or_nothing} when training ended.",
         f"On the test set, where nothing is drawn, {len(tested)} of {len(runs)} {all_or_nothing}.",
-        f"Without a warning in training, of both: {unnoticed}. Goal, none: {verdict}.",
+        f"Without a warning, of both: {unnoticed}. Goal, none: {verdict}.",
     ]
 
 

@@ -19,7 +19,13 @@ import torch
 
 import topox_difflift
 from topox_difflift.compare.results import locked
-from topox_difflift.diagnostics import CollapsedLifting, GradientNorms, chooses, resample
+from topox_difflift.diagnostics import (
+    CollapsedLifting,
+    GradientNorms,
+    chooses,
+    collapsed_ranks,
+    resample,
+)
 from topox_difflift.graph import check_graph
 from topox_difflift.job import Job, Result, figures
 from topox_difflift.lift import DiffLift
@@ -268,7 +274,7 @@ def _collapsed(lifting: torch.nn.Module, ranks: Sequence[RankSummary]) -> bool |
     """Whether all or nothing was accepted at a rank; None for liftings that do not choose."""
     if not chooses(lifting):
         return None
-    return any(rank.collapsed for rank in ranks if not lifting.domain.decides(rank.rank))
+    return bool(collapsed_ranks(lifting, ranks))
 
 
 def _recovery(model: TopologicalNetwork, graphs: list[Data], seed: int) -> dict[str, Any] | None:
