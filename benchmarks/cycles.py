@@ -189,7 +189,16 @@ def bases() -> dict[str, Basis]:
     shortest = {
         f"shortest, {engine}": partial(shortest_cycle_basis, engine=engine) for engine in ENGINES
     }
-    return {**fundamental, **shortest}
+    filtration = {
+        f"filtration, {engine}": partial(filtration_basis, engine=engine) for engine in ENGINES
+    }
+    return {**fundamental, **shortest, **filtration}
+
+
+def filtration_basis(edges: Tensor, num_nodes: int, engine: str) -> tuple[Tensor, Tensor]:
+    """Find the basis of edges that arrive one by one, here in a random order."""
+    order = torch.randperm(edges.size(1), generator=torch.Generator().manual_seed(0))
+    return shortest_cycle_basis(edges, num_nodes, arrival=order + 1, engine=engine)
 
 
 def compare_bases(

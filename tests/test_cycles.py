@@ -18,6 +18,16 @@ from topox_difflift.cycles import (
     shortest_cycle_basis,
 )
 
+
+def arrival(edges):
+    """Some edges from the start, others later, some at once; the same in any union."""
+    return (edges[1] - edges[0]) * 5 % 7
+
+
+def filtration(edges, num_nodes, **options):
+    return shortest_cycle_basis(edges, num_nodes, arrival=arrival(edges), **options)
+
+
 BASES = {
     "fundamental-scipy": lambda e, n: fundamental_cycles(e, n, engine="scipy"),
     "fundamental-torch": lambda e, n: fundamental_cycles(e, n, engine="torch"),
@@ -25,6 +35,9 @@ BASES = {
     "shortest-scipy": lambda e, n: shortest_cycle_basis(e, n, engine="scipy"),
     "shortest-auto": shortest_cycle_basis,
     "shortest-capped": lambda e, n: shortest_cycle_basis(e, n, max_search=6),
+    "filtration-scipy": lambda e, n: filtration(e, n, engine="scipy"),
+    "filtration-auto": filtration,
+    "filtration-capped": lambda e, n: filtration(e, n, max_search=6),
     "minimum": minimum_cycle_basis,
 }
 KERNELS = BASES | {"induced": lambda e, n: induced_cycles(e, n, 6)}
@@ -173,6 +186,8 @@ def test_engines_agree():
             assert same(compiled, shortest_cycle_basis(edges, n, max_search=cap, engine="scipy"))
             if cap == 0:
                 assert same(compiled, first)
+            later = filtration(edges, n, max_search=cap, engine="numba")
+            assert same(later, filtration(edges, n, max_search=cap, engine="scipy"))
 
 
 def test_the_forest_is_the_documented_one():
@@ -201,6 +216,57 @@ def test_shortest_path_ties_go_to_the_smallest_middle():
             usable.add_edge(u, v)
         assert as_lists(shortest_cycle_basis(edges, n)) == expected
     assert shortened > 100
+
+
+def test_edges_that_arrive_later_close_what_is_there():
+    """Oracle: one edge after the other, all shortest paths by networkx."""
+    joined = closed = 0
+    for graph in random_graphs(80):
+        edges, n = tensors(graph)
+        when = dict(zip(map(tuple, edges.t().tolist()), arrival(edges).tolist(), strict=True))
+        there = nx.empty_graph(n)
+        there.add_edges_from(edge for edge, time in when.items() if not time)
+        expected = {}
+        if there.number_of_edges():
+            chords = [e for e in sorted(there.edges) if e not in _forest_edges(there)]
+            start = as_lists(shortest_cycle_basis(*tensors(there)))
+            expected = dict(zip(chords, start, strict=True))
+        for edge in sorted((e for e, time in when.items() if time), key=lambda e: (when[e], e)):
+            if nx.has_path(there, *edge):
+                expected[edge] = _turned(_documented_path(there, *edge))
+                closed += 1
+            else:
+                joined += 1
+            there.add_edge(*edge)
+        found = as_lists(filtration(edges, n))
+        # A path as long as that of the forest need not be the documented one.
+        assert list(map(len, found)) == [len(expected[edge]) for edge in sorted(expected)]
+        for cycle, edge in zip(found, sorted(expected), strict=True):
+            sides = {tuple(sorted(s)) for s in itertools.pairwise([*cycle, cycle[0]])}
+            assert edge in sides
+            assert all((when[s], s) <= (when[edge], edge) for s in sides if when[edge])
+    assert min(joined, closed) > 100
+
+
+def test_a_polygon_closes_before_its_diagonals_arrive():
+    """Of all edges among the corners, by length: one polygon, and triangles at its diagonals."""
+    for corners in (4, 5, 7):
+        edges, n = tensors(nx.complete_graph(corners))
+        angle = torch.arange(corners) * 2 * torch.pi / corners
+        place = torch.stack([angle.cos(), angle.sin()], dim=1)
+        length = (place[edges[0]] - place[edges[1]]).norm(dim=1)
+        when = torch.empty_like(edges[0])
+        when[(length * 1e3).round().argsort(stable=True)] = torch.arange(1, len(length) + 1)
+        found = as_lists(shortest_cycle_basis(edges, n, arrival=when))
+        assert [cycle for cycle in found if len(cycle) > 3] == [list(range(corners))]
+        assert all(len(cycle) == 3 for cycle in as_lists(shortest_cycle_basis(edges, n)))
+
+
+def test_no_arrival_is_that_of_all_edges_at_the_start():
+    for graph in random_graphs(10):
+        edges, n = tensors(graph)
+        plain = shortest_cycle_basis(edges, n)
+        assert same(plain, shortest_cycle_basis(edges, n, arrival=torch.zeros_like(edges[0])))
 
 
 def _forest_edges(graph):
@@ -346,6 +412,12 @@ TRIANGLE = torch.tensor([[0, 0, 1], [1, 2, 2]])
         (lambda: shortest_cycle_basis(TRIANGLE, 3, max_search=-1), "'max_search' .* got -1"),
         (lambda: shortest_cycle_basis(TRIANGLE, 3, engine="torch"), "'engine' .* got 'torch'"),
         (lambda: fundamental_cycles(TRIANGLE, 3, engine="gpu"), "'engine' .* got 'gpu'"),
+        (lambda: shortest_cycle_basis(TRIANGLE, 3, arrival=TRIANGLE), "each of the 3 edges"),
+        (lambda: shortest_cycle_basis(TRIANGLE, 3, arrival=torch.ones(3)), "argsort"),
+        (
+            lambda: shortest_cycle_basis(TRIANGLE, 3, arrival=-torch.arange(3)),
+            r"'arrival' to be at least 0 \(got -2\)",
+        ),
         (lambda: induced_cycles(TRIANGLE, 3, 2), "'max_length' .* got 2"),
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from topox_difflift import DiffLift, LiftedComplex
+from topox_difflift.cycles import shortest_cycle_basis
 from topox_difflift.domains import Cell, Combinatorial, Hypergraph, Simplicial
 from topox_difflift.domains.base import learned_pairs
 from topox_difflift.graph import check_graph
@@ -306,7 +307,7 @@ def steps(cycle: tuple[int, ...]) -> list[tuple[int, int]]:
     return [tuple(sorted(step)) for step in pairwise((*cycle, cycle[0]))]
 
 
-@pytest.mark.parametrize("cycles", ["shortest", "fundamental", "minimum"])
+@pytest.mark.parametrize("cycles", ["filtration", "shortest", "fundamental", "minimum"])
 @FEW
 @given(seed=SEEDS)
 def test_cycles_are_a_basis_of_the_learned_skeleton(cycles, seed):
@@ -352,7 +353,22 @@ def test_induced_cycles_are_all_chordless_ones(max_cycle_length, seed):
     assert sets(lifted.cells(2)) == sets(expected)
 
 
-@pytest.mark.parametrize("cycles", ["shortest", "fundamental", "minimum"])
+@FEW
+@given(seed=SEEDS)
+def test_edges_arrive_by_their_length_in_the_embedding(seed):
+    data = random_batch(seed)
+    module = DiffLift(Cell(), k_max=3, encoder=Identity()).double().eval()
+    lifted = module(data)
+    graph = skeleton(lifted)
+    edges = torch.tensor(sorted(graph.edges), dtype=torch.long).reshape(-1, 2).t()
+    length = (data.x[edges[0]] - data.x[edges[1]]).norm(dim=1)
+    when = torch.empty_like(edges[0])
+    when[length.argsort(stable=True)] = torch.arange(1, len(length) + 1)
+    vertices, sizes = shortest_cycle_basis(edges, len(data.x), arrival=when)
+    assert lifted.cells(2) == [tuple(c.tolist()) for c in vertices.split(sizes.tolist())]
+
+
+@pytest.mark.parametrize("cycles", ["filtration", "shortest", "fundamental", "minimum"])
 @FEW
 @given(seed=SEEDS)
 def test_longer_cycles_are_no_candidates(cycles, seed):
@@ -364,15 +380,16 @@ def test_longer_cycles_are_no_candidates(cycles, seed):
     assert bound.cells(2) == [cycle for cycle in free.cells(2) if len(cycle) <= 4]
 
 
-@pytest.mark.parametrize("cycles", ["shortest", "fundamental", "minimum", "induced"])
+@pytest.mark.parametrize("cycles", ["filtration", "shortest", "fundamental", "minimum", "induced"])
 @FEW
 @given(seed=SEEDS)
 def test_rings_of_the_graph_are_candidates_beside_the_others(cycles, seed):
     data = random_batch(seed, 0.4)
     free, both = (lift(Cell(cycles, rings=rings), data, seed) for rings in (False, True))
     assert both.cells(1) == free.cells(1)
-    # Where every pair is rejected, the cycles are those of the graph.
-    own = lift(Cell(cycles), data, seed, estimator=RejectAll()).cells(2)
+    # Where every pair is rejected, the cycles are those of the graph; their lengths do not count.
+    alone = Cell("shortest" if cycles == "filtration" else cycles)
+    own = lift(alone, data, seed, estimator=RejectAll()).cells(2)
     assert sorted(both.cells(2)) == sorted({*free.cells(2), *own})
 
 
@@ -400,7 +417,7 @@ def test_projected_features(seed):
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
-        (Cell(), "Cell(cycles='shortest', max_cycle_length=None, rings=False)"),
+        (Cell(), "Cell(cycles='filtration', max_cycle_length=None, rings=False)"),
         (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6, rings=False)"),
         (Simplicial("cycle_basis"), "Simplicial(simplices='cycle_basis')"),
         (Hypergraph(), "Hypergraph()"),

@@ -14,6 +14,7 @@ from topox_difflift import DiffLift
 from topox_difflift.domains import Cell, Simplicial
 from topox_difflift.encoders import GIN, GPS
 from topox_difflift.estimators import GumbelSigmoid, Threshold
+from topox_difflift.liftings import CycleLifting
 from topox_difflift.testing import assert_same
 
 DOMAINS = ["hypergraph", "simplicial", "cell", "combinatorial"]
@@ -292,7 +293,11 @@ OTHER = {
     "gamma NaN": (lambda: Threshold(NAN), ValueError, ["'gamma'", "got nan"]),
     "cycles": (
         lambda: Cell(cycles="x"), ValueError,
-        ["'cycles'", "shortest, fundamental, minimum, induced", "got 'x'"],
+        ["'cycles'", "filtration, shortest, fundamental, minimum, induced", "got 'x'"],
+    ),
+    "cycles by length without lengths": (
+        lambda: CycleLifting("filtration"), ValueError,
+        ["'cycles'", "one of shortest, fundamental, minimum, induced", "got 'filtration'"],
     ),
     "max_cycle_length 2": (
         lambda: Cell(max_cycle_length=2), ValueError,

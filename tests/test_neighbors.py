@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from topox_difflift import compiled, neighbors
-from topox_difflift.neighbors import knn, pairs, squared_distances
+from topox_difflift.neighbors import knn, pairs, rank_by_length, squared_distances
 from topox_difflift.ragged import buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DTYPES = [torch.float32, torch.float64]
 SETTINGS = settings(max_examples=40, deadline=None)
@@ -396,3 +396,27 @@ def test_pairs_against_a_loop(n_nodes: int, k: int, edge_share: float, seed: int
     found = torch.stack(pairs(index, listed, edges), dim=1)
     assert found.dtype == torch.int64
     assert [tuple(row) for row in found.tolist()] == expected
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("points", [grid, lattice])
+@SETTINGS
+@given(sizes=st.lists(st.integers(0, 9), max_size=4), seed=st.integers(0, 10**6))
+def test_edges_are_ranked_by_length_within_their_graph(
+    points: Callable[..., Tensor], sizes: list[int], seed: int
+) -> None:
+    batch = batch_of(sizes)
+    z = points(sum(sizes), 3, seed=seed)
+    every = torch.combinations(torch.arange(len(z)))
+    kept = torch.rand(len(every), generator=torch.Generator().manual_seed(seed)) < 0.5
+    edges = every[kept & (batch[every[:, 0]] == batch[every[:, 1]])].t()
+    # Powers of two and a little noise change no order, nor which lengths are equal.
+    noise = 1 + 1e-14 * generic(len(z), 3, seed=seed).clamp(-2, 2)
+    rank = rank_by_length(4 * z * noise, batch, edges, len(sizes))
+    assert rank.dtype == torch.int64
+    length = (z[edges[0]] - z[edges[1]]).square().sum(1)
+    for graph in range(len(sizes)):
+        own = batch[edges[0]] == graph
+        compared = length[own][:, None] < length[own][None]
+        assert torch.equal(rank[own][:, None] < rank[own][None], compared)
+    assert int(rank.min()) == 1 if len(rank) else rank.shape == (0,)

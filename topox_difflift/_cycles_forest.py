@@ -15,8 +15,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import (
+    breadth_first_order,
+    connected_components,
+    minimum_spanning_tree,
+)
 from torch import Tensor
 
 from topox_difflift.ragged import starts
@@ -31,6 +35,7 @@ __all__ = [
     "forest_torch",
     "fundamental",
     "smallest_vertices",
+    "spanning_edges",
 ]
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -106,6 +111,36 @@ def _depths(tree: csr_array, root: int) -> np.ndarray:
     depth = np.empty(root + 1, dtype=np.int64)
     depth[order[1:]] = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
     return depth[:root]
+
+
+def spanning_edges(edges: np.ndarray, parent: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """
+    Let edges join the trees of a forest, in the order in which they come.
+
+    Parameters
+    ----------
+    edges : numpy.ndarray, shape = (2, n_edges), int64
+        Columns (u, v) with u < v, sorted lexicographically.
+    parent : numpy.ndarray, shape = (num_nodes,), int64
+        Parent of each vertex in the forest, of a root itself.
+    later : numpy.ndarray, shape = (n_later,), int64
+        Positions of the edges to come, in order.
+
+    Returns
+    -------
+    numpy.ndarray, int64
+        Positions of the edges of the forest with those that joined two trees, ascending.
+    """
+    u, v = edges
+    # Weights are ranks from 1 on: a spanning forest of least weight takes the first edges it can.
+    rank = np.where((parent[u] == v) | (parent[v] == u), 1.0, 0.0)
+    rank[later] = np.arange(2, len(later) + 2)
+    taken = np.flatnonzero(rank)
+    shape = (len(parent), len(parent))
+    weights = coo_array((rank[taken], (u[taken], v[taken])), shape=shape).tocsr()
+    tree = minimum_spanning_tree(weights).tocoo()
+    key = tree.row * np.int64(len(parent)) + tree.col
+    return np.searchsorted(u * len(parent) + v, np.sort(key))
 
 
 def forest_torch(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
@@ -206,7 +241,7 @@ def chords(edges: Array, depth: Array, above: list[Array]) -> Chords:
     edges : numpy.ndarray or torch.Tensor, shape = (2, n_edges), int64
         Columns (u, v) with u < v, sorted lexicographically.
     depth : numpy.ndarray or torch.Tensor, shape = (num_nodes,), int64
-        Depth of each vertex in a breadth-first forest.
+        Depth of each vertex in a spanning forest.
     above : list
         The forest's table of `ancestors`.
 
@@ -220,10 +255,13 @@ def chords(edges: Array, depth: Array, above: list[Array]) -> Chords:
     parent = above[0]
     edge = xp.where((parent[u] != v) & (parent[v] != u))[0]
     u, v = u[edge], v[edge]
-    # In a breadth-first forest the ends of an edge lie at most one level apart.
+    # To the same level first; in a breadth-first forest the ends are at most one apart.
     step = depth[u] - depth[v]
-    left = xp.where(step > 0, parent[u], u)
-    right = xp.where(step < 0, parent[v], v)
+    left, right = u, v
+    for power in range(int(abs(step).max()).bit_length() if len(step) else 0):
+        climbs = (abs(step) >> power) & 1 == 1
+        left = xp.where(climbs & (step > 0), above[power][left], left)
+        right = xp.where(climbs & (step < 0), above[power][right], right)
     for jump in reversed(above):  # as far up as the two stay apart
         higher_left, higher_right = jump[left], jump[right]
         apart = higher_left != higher_right

@@ -60,6 +60,31 @@ def _forest(begin: Array, neighbor: Array, num_nodes: int) -> tuple[Array, Array
 
 
 @compiled
+def _spanning(u: Array, v: Array, parent: Array, later: Array) -> Array:
+    """Edges of a forest, and those of `later` that join two of its trees when they come."""
+    root = parent.copy()
+    edges = np.empty(len(parent), np.int64)
+    count = 0
+    for e in range(len(u)):
+        if parent[u[e]] == v[e] or parent[v[e]] == u[e]:
+            edges[count] = e
+            count += 1
+    for e in later:
+        a, b = u[e], v[e]
+        while root[a] != a:
+            root[a] = root[root[a]]
+            a = root[a]
+        while root[b] != b:
+            root[b] = root[root[b]]
+            b = root[b]
+        if a != b:
+            root[max(a, b)] = min(a, b)
+            edges[count] = e
+            count += 1
+    return edges[:count]
+
+
+@compiled
 def _chords(u: Array, v: Array, parent: Array) -> tuple[Array, Array]:
     """Whether each edge is outside the forest, and the edges that are."""
     outside = np.empty(len(u), np.bool_)
@@ -189,28 +214,37 @@ def _trace(
 
 
 @compiled
-def _by_length(u: Array, chords: Array, sizes: Array, outside: Array, longest: int) -> Array:
-    """All edges, those of the forest first, then the chords by length: a counting sort."""
+def _ranked(
+    chords: Array, sizes: Array, outside: Array, given: Array, later: Array, longest: int
+) -> tuple[Array, int]:
+    """
+    All edges by rank, and the number of those of rank 0, the given ones of the forest.
+
+    Then come the given chords by length, a counting sort, and the later edges as they arrive.
+    """
     place = np.zeros(longest + 2, np.int64)
-    place[0] = len(u) - len(chords)
-    for size in sizes:
-        place[size + 1] += 1
+    for c, e in enumerate(chords):
+        if given[e]:
+            place[sizes[c] + 1] += 1
+    order = np.empty(len(outside), np.int64)
+    first = 0
+    for e in range(len(outside)):
+        if given[e] and not outside[e]:
+            order[first] = e
+            first += 1
+    place[0] = first
     for size in range(longest + 1):
         place[size + 1] += place[size]
-    order = np.empty(len(u), np.int64)
-    tree = 0
-    for e in range(len(u)):
-        if not outside[e]:
-            order[tree] = e
-            tree += 1
     for c, e in enumerate(chords):
-        order[place[sizes[c]]] = e
-        place[sizes[c]] += 1
-    return order
+        if given[e]:
+            order[place[sizes[c]]] = e
+            place[sizes[c]] += 1
+    order[len(outside) - len(later) :] = later
+    return order, first
 
 
 @compiled
-def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, Array]:
+def basis(u: Array, v: Array, num_nodes: int, max_search: int, later: Array) -> tuple[Array, Array]:
     """
     Basis of the cycle space, in canonical form, in the order of the chords.
 
@@ -223,14 +257,22 @@ def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, A
     max_search : int
         Edge ends that the search of one chord may look at; 0 for the
         fundamental basis.
+    later : numpy.ndarray, shape = (n_later,), int64
+        Edges that are not there from the start, in the order in which they come.
 
     Returns
     -------
     tuple of numpy.ndarray
         Vertices of all cycles, cycle after cycle, and the size of each.
     """
-    begin, neighbor, _ = _adjacency(u, v, np.arange(len(u)), num_nodes)
+    given = np.ones(len(u), np.bool_)
+    given[later] = False
+    begin, neighbor, _ = _adjacency(u, v, np.flatnonzero(given), num_nodes)
     parent, depth = _forest(begin, neighbor, num_nodes)
+    if len(later):
+        tree = _spanning(u, v, parent, later)
+        begin, neighbor, _ = _adjacency(u, v, tree, num_nodes)
+        parent, depth = _forest(begin, neighbor, num_nodes)
     outside, chords = _chords(u, v, parent)
     sizes, longest = _lengths(u, v, chords, parent, depth)
     cycle = np.empty(longest, np.int64)
@@ -241,8 +283,7 @@ def basis(u: Array, v: Array, num_nodes: int, max_search: int) -> tuple[Array, A
     frontiers = np.empty((2, num_nodes), np.int64)
     heads, tails = np.empty(2, np.int64), np.empty(2, np.int64)
     if max_search > 0:
-        order = _by_length(u, chords, sizes, outside, longest)
-        first = len(u) - len(chords)
+        order, first = _ranked(chords, sizes, outside, given, later, longest)
         for i in range(first, len(u)):
             ranks[order[i]] = i - first + 1
         begin, neighbor, edge = _adjacency(u, v, order, num_nodes)

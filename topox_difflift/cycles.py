@@ -25,6 +25,7 @@ from topox_difflift._cycles_forest import (
     forest_torch,
     fundamental,
     smallest_vertices,
+    spanning_edges,
 )
 from topox_difflift._cycles_minimum import minimum_rows
 from topox_difflift._cycles_search import Adjacency, shortest_paths
@@ -49,6 +50,7 @@ Cycles = tuple[Tensor, Tensor]
 
 LARGE = 100_000  # edges from which the device beats a copy to the host and back
 PATHS = 1 << 20  # chordless paths that are extended at once
+NO_EDGES = np.empty(0, dtype=np.int64)
 
 
 def fundamental_cycles(
@@ -90,7 +92,7 @@ def fundamental_cycles(
     check_edges(edges, num_nodes)
     engine = _choose(engine, edges, ("numba", "scipy", "torch"))
     if engine == "numba":
-        return _drop_long(_compiled_basis(edges, num_nodes, 0), max_length)
+        return _drop_long(_compiled_basis(edges, num_nodes, 0, NO_EDGES), max_length)
     if engine == "scipy":
         host = edges.cpu().numpy()
         vertices, sizes = _close(host, *forest_scipy(host, num_nodes))
@@ -102,6 +104,7 @@ def shortest_cycle_basis(
     edges: Tensor,
     num_nodes: int,
     *,
+    arrival: Tensor | None = None,
     max_search: int = 4096,
     engine: Engine = "auto",
     max_length: int | None = None,
@@ -113,6 +116,12 @@ def shortest_cycle_basis(
     fundamental cycle, ties by position. Each receives a shortest cycle through
     it that uses, besides it, only the forest and edges of lower rank. The edge of
     highest rank in a cycle is thus in no earlier cycle: always a basis.
+
+    Edges may also arrive one after the other, as in a filtration. Those that are there
+    from the start have the basis above. An edge that arrives later joins two components,
+    or it receives a shortest cycle through it that uses, besides it, only edges that were
+    there before. So of edges that arrive by length, the last side of a polygon closes it
+    before its chords arrive, and all cycles of the graph at the start stay in the basis.
 
     Among shortest cycles the choice is fixed, hence the same for all engines: an
     edge keeps its fundamental cycle unless there is a shorter one; then, with
@@ -126,12 +135,16 @@ def shortest_cycle_basis(
         Columns (u, v) with u < v, sorted lexicographically, none twice.
     num_nodes : int
         Number of nodes.
+    arrival : torch.Tensor, shape = (n_edges,), int64, optional
+        When each edge arrives, ties by position; 0 for those that are there from the
+        start. By default all are.
     max_search : int, default=4096
         Cap on the search of one edge. Both ends advance in turn, level by level,
         and each level looks at all usable edge ends at the vertices of the one
-        before; an edge whose levels sum to more keeps its fundamental cycle. 0
-        gives the fundamental basis. The cap bounds the time on graphs whose
-        neighbourhoods grow exponentially; it leaves molecules alone.
+        before; an edge whose levels sum to more keeps its fundamental cycle, with the
+        forest that the edges of lower rank make. 0 gives the fundamental basis. The cap
+        bounds the time on graphs whose neighbourhoods grow exponentially; it leaves
+        molecules alone.
     engine : {"auto", "numba", "scipy"}, default="auto"
         Compiled loops (needs numba) or arrays; by default numba if it is
         installed. Both work on the host.
@@ -149,10 +162,11 @@ def shortest_cycle_basis(
     Raises
     ------
     ValueError
-        If `edges` is not such a list, `max_search` is negative, or `engine` is not one of those
-        named or not installed.
+        If `edges` is not such a list, `arrival` has another length or a negative entry,
+        `max_search` is negative, or `engine` is not one of those named or not installed.
     """
     check_edges(edges, num_nodes)
+    later = _later(arrival, edges)
     if max_search < 0:
         raise ValueError(
             f"Expected 'max_search' to be at least 0, got {max_search}; 0 gives the fundamental "
@@ -160,8 +174,8 @@ def shortest_cycle_basis(
         )
     engine = _choose(engine, edges, ("numba", "scipy"))
     if engine == "numba":
-        return _drop_long(_compiled_basis(edges, num_nodes, max_search), max_length)
-    vertices, sizes = _searched_basis(edges.cpu().numpy(), num_nodes, max_search)
+        return _drop_long(_compiled_basis(edges, num_nodes, max_search, later), max_length)
+    vertices, sizes = _searched_basis(edges.cpu().numpy(), num_nodes, max_search, later)
     return _drop_long((_on(edges, vertices), _on(edges, sizes)), max_length)
 
 
@@ -333,12 +347,28 @@ def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:
     return engine
 
 
-def _compiled_basis(edges: Tensor, num_nodes: int, max_search: int) -> Cycles:
+def _later(arrival: Tensor | None, edges: Tensor) -> np.ndarray:
+    """Edges that are not there from the start, in the order in which they arrive."""
+    if arrival is None:
+        return NO_EDGES
+    if arrival.shape != edges[0].shape or arrival.is_floating_point():
+        raise ValueError(
+            f"Expected 'arrival' to be one integer for each of the {edges.size(1)} edges (got "
+            f"shape {tuple(arrival.shape)}, {arrival.dtype}); rank the edges by argsort"
+        )
+    when = arrival.cpu().numpy()
+    if len(when) and when.min() < 0:
+        raise ValueError(f"Expected 'arrival' to be at least 0 (got {when.min()}); 0 is the start")
+    later = np.flatnonzero(when)
+    return later[when[later].argsort(kind="stable")]
+
+
+def _compiled_basis(edges: Tensor, num_nodes: int, max_search: int, later: np.ndarray) -> Cycles:
     """Basis by the compiled engine, on the device of `edges`."""
     from topox_difflift._cycles_numba import basis
 
     u, v = edges.cpu().contiguous().numpy()
-    vertices, sizes = basis(u, v, num_nodes, max_search)
+    vertices, sizes = basis(u, v, num_nodes, max_search, later)
     return _on(edges, vertices), _on(edges, sizes)
 
 
@@ -350,13 +380,16 @@ def _close(edges: Array, parent: Array, depth: Array) -> tuple[Array, Array]:
 
 
 def _searched_basis(
-    edges: np.ndarray, num_nodes: int, max_search: int
+    edges: np.ndarray, num_nodes: int, max_search: int, later: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shortest cycle basis by arrays."""
-    parent, depth = forest_scipy(edges, num_nodes)
+    parent, depth = forest_scipy(np.delete(edges, later, axis=1), num_nodes)
+    if len(later):
+        tree = spanning_edges(edges, parent, later)
+        parent, depth = forest_scipy(edges[:, tree], num_nodes)
     above = ancestors(parent, depth)
     found = chords(edges, depth, above)
-    pieces = list(_shorter_paths(edges, num_nodes, found, max_search))
+    pieces = list(_shorter_paths(edges, num_nodes, found, max_search, later))
     sizes, kept = found.size.copy(), np.ones(len(found.size), dtype=bool)
     for which, paths in pieces:
         sizes[which], kept[which] = paths.shape[1], False
@@ -370,23 +403,27 @@ def _searched_basis(
 
 
 def _shorter_paths(
-    edges: np.ndarray, num_nodes: int, found: Chords, max_search: int
+    edges: np.ndarray, num_nodes: int, found: Chords, max_search: int, later: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield chords and the paths that close a shorter cycle with them than the forest does."""
     # A path as long as the fundamental one would gain nothing, and none is shorter than 2.
     asked = np.flatnonzero(found.size > 3)
     if not len(asked) or not max_search:
         return
-    by_length = found.size.argsort(kind="stable")
-    rank = np.empty_like(by_length)
-    rank[by_length] = np.arange(1, len(rank) + 1)
-    forest = np.delete(np.arange(edges.shape[1]), found.edge)
-    ranked = np.concatenate([forest, found.edge[by_length]])
-    ranks = np.concatenate([np.zeros_like(forest), rank[by_length]])
-    adjacency = Adjacency.build(edges[:, ranked], ranks, num_nodes)
+    given = np.ones(edges.shape[1], dtype=bool)
+    given[later] = False
+    by_length = found.edge[found.size.argsort(kind="stable")]
+    forest = given.copy()
+    forest[found.edge] = False
+    # Rank 0 for the given edges of the forest; from 1 on the others.
+    ranked = np.concatenate([by_length[given[by_length]], later])
+    rank = np.zeros(edges.shape[1], dtype=np.int64)
+    rank[ranked] = np.arange(1, len(ranked) + 1)
+    ranked = np.concatenate([np.flatnonzero(forest), ranked])
+    adjacency = Adjacency.build(edges[:, ranked], rank[ranked], num_nodes)
     ends = np.stack([found.u[asked], found.v[asked]])
-    longest = found.size[asked] - 2
-    for which, paths in shortest_paths(adjacency, ends, rank[asked], longest, max_search):
+    own, longest = rank[found.edge[asked]], found.size[asked] - 2
+    for which, paths in shortest_paths(adjacency, ends, own, longest, max_search):
         yield asked[which], paths
 
 

@@ -254,7 +254,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if self.training and self.estimator.stochastic:
             check_generator(self.generator, graph.x.device)
         z = self._embed(graph)
-        skeleton, proposals = Skeleton(graph), []
+        skeleton, proposals = Skeleton(graph, z=z.detach()), []
         for rank in range(1, self.max_rank + 1):
             skeleton, proposal = self._add_rank(skeleton, rank, z)
             proposals.append(proposal)

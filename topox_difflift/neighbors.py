@@ -12,7 +12,7 @@ from topox_difflift.cliques import edge_ids
 from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments, stable_order
 
-__all__ = ["knn", "pairs", "squared_distances"]
+__all__ = ["knn", "pairs", "rank_by_length", "squared_distances"]
 
 #: What noise may do to an embedding, relative to its norm: a few units in the last place, since
 # the same graph comes out of a matrix product of another shape with other roundings.
@@ -210,6 +210,40 @@ class _SquaredDistances(torch.autograd.Function):
         weight = torch.cat([2 * grad, -2 * grad]).index_select(0, ends.index)
         pairs = Segments(ends.index - len(source) * is_target, ends.sizes, len(source))
         return pairs.pool(difference, weight), None, None
+
+
+def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> Tensor:
+    r"""
+    Rank the edges of each graph by their Euclidean length.
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape = (n_nodes, channels)
+        Embeddings.
+    batch : torch.Tensor, shape = (n_nodes,), int64
+        Graph of each node, ascending.
+    edges : torch.Tensor, shape = (2, n_edges), int64
+        Pairs of nodes, each of one graph.
+    num_graphs : int
+        Number of graphs.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_edges,), int64
+        From 1 on, ascending with the length within each graph. Neighbouring lengths that differ
+        by less than the tolerance of `knn` have one rank: rounding decides nothing.
+    """
+    graphs = _Graphs.of(z, batch, torch.bincount(batch, minlength=num_graphs))
+    owner = batch.index_select(0, edges[0])
+    ends = graphs.z.index_select(0, edges.reshape(-1)).view(2, -1, z.size(1))
+    length = torch.linalg.vector_norm(ends[0] - ends[1], dim=-1)
+    order = length.argsort()
+    order = order.index_select(0, stable_order(owner.index_select(0, order)))
+    owner, length = owner.index_select(0, order), length.index_select(0, order)
+    steps = length.diff() > graphs.tolerance.index_select(0, owner[1:])
+    steps |= owner.diff() > 0
+    first = steps.new_ones(min(1, len(order)))
+    return torch.empty_like(order).index_copy(0, order, torch.cat([first, steps]).cumsum(0))
 
 
 class _Graphs(NamedTuple):

@@ -13,7 +13,7 @@ from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.cells import Rank, straight_through
 from topox_difflift.estimators import Acceptance
-from topox_difflift.neighbors import pairs
+from topox_difflift.neighbors import pairs, rank_by_length
 from topox_difflift.proximity import NeighborhoodRule, NeighborhoodSize
 from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
@@ -35,10 +35,13 @@ class Skeleton:
         The input.
     ranks : tuple of Rank
         Ranks 1, 2, ..., rejected cells included where they are kept.
+    z : torch.Tensor, shape = (n_nodes, channels), optional
+        Embeddings of the nodes, without gradient, where the lifting has some.
     """
 
     graph: Graph
     ranks: tuple[Rank, ...] = ()
+    z: Tensor | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -116,6 +119,20 @@ class Skeleton:
         """
         edges = self.ranks[0].vertices.view(-1, 2)
         return edges.index_select(0, self.accepted(1)).t().contiguous()
+
+    def arrival(self) -> Tensor | None:
+        """
+        Order of the edges of the 1-skeleton by length in the embedding.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_edges,), int64, optional
+            From 1 on, the shortest of each graph first; None where nothing is embedded.
+        """
+        if self.z is None:
+            return None
+        graph = self.graph
+        return rank_by_length(self.z, graph.batch, self.accepted_edges(), graph.num_graphs)
 
 
 class Boundary(NamedTuple):
@@ -335,7 +352,7 @@ class Domain(ABC):
             content=content,
             included=None if cells.inclusion is None else cells.included(),
         )
-        return Skeleton(skeleton.graph, (*skeleton.ranks, attached))
+        return replace(skeleton, ranks=(*skeleton.ranks, attached))
 
     def order(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Tensor | None:
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CYCLES", "Cell"]
 
-CYCLES = ("shortest", "fundamental", "minimum", "induced")
+CYCLES = ("filtration", "shortest", "fundamental", "minimum", "induced")
 
 
 class Cell(Domain):
@@ -28,8 +28,12 @@ class Cell(Domain):
 
     Parameters
     ----------
-    cycles : {"shortest", "fundamental", "minimum", "induced"}, default="shortest"
-        Which cycles are candidates: a basis made of incremental shortest cycles, of a
+    cycles : {"filtration", "shortest", "fundamental", "minimum", "induced"}
+        Which cycles are candidates. By default the basis of the filtration in which edges, those
+        of the graph and learned ones, arrive by their length in the embedding: each that joins
+        no components closes a shortest cycle with edges that are no longer. So a learned
+        polygon is a candidate however many of its diagonals are edges too. Otherwise a basis
+        made of incremental shortest cycles in which lengths do not count, of a
         breadth-first forest's fundamental cycles, a minimum basis, or every chordless
         cycle up to `max_cycle_length`.
     max_cycle_length : int, optional
@@ -55,7 +59,7 @@ class Cell(Domain):
 
     def __init__(
         self,
-        cycles: str = "shortest",
+        cycles: str = "filtration",
         max_cycle_length: int | None = None,
         rings: bool = False,
     ) -> None:
@@ -88,22 +92,25 @@ class Cell(Domain):
         if rank == 1:
             assert nearest is not None
             return learned_pairs(skeleton.graph, nearest)
-        found = self._search(skeleton.accepted_edges(), skeleton.num_nodes)
+        arrival = skeleton.arrival() if self.cycles == "filtration" else None
+        found = self._search(skeleton.accepted_edges(), skeleton.num_nodes, arrival)
         if self.rings:
             given = self._search(skeleton.graph.edges, skeleton.num_nodes)
             found = kernels.unite(given, found)
         return CandidateCells.exact(*found, skeleton.graph.batch, like=skeleton.graph.x)
 
-    def _search(self, edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    def _search(
+        self, edges: Tensor, num_nodes: int, arrival: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if self.cycles == "induced":
             assert self.max_cycle_length is not None
             return kernels.induced_cycles(edges, num_nodes, self.max_cycle_length)
-        basis = {
-            "shortest": kernels.shortest_cycle_basis,
-            "fundamental": kernels.fundamental_cycles,
-            "minimum": kernels.minimum_cycle_basis,
-        }[self.cycles]
-        return basis(edges, num_nodes, max_length=self.max_cycle_length)
+        longest = self.max_cycle_length
+        if self.cycles == "fundamental":
+            return kernels.fundamental_cycles(edges, num_nodes, max_length=longest)
+        if self.cycles == "minimum":
+            return kernels.minimum_cycle_basis(edges, num_nodes, max_length=longest)
+        return kernels.shortest_cycle_basis(edges, num_nodes, arrival=arrival, max_length=longest)
 
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
         """

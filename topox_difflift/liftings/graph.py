@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from topox_difflift.checks import check_one_of
 from topox_difflift.domains import Cell, Domain, Simplicial, Skeleton
+from topox_difflift.domains.cell import CYCLES
 from topox_difflift.liftings.base import StaticLifting, attach_all, check_rank, chosen_domain
 
 if TYPE_CHECKING:
@@ -93,6 +95,8 @@ class CycleLifting(StaticLifting):
 
     def __init__(self, cycles: str = "shortest", max_cycle_length: int | None = None) -> None:
         super().__init__()
+        # A filtration needs lengths, which a graph alone does not have.
+        check_one_of("cycles", cycles, tuple(name for name in CYCLES if name != "filtration"))
         self.domain = Cell(cycles, max_cycle_length)
 
     def build(self, graph: Graph) -> Skeleton:
