@@ -16,6 +16,7 @@ from topox_difflift.cycles import shortest_cycle_basis
 from topox_difflift.domains import Cell, Combinatorial, Hypergraph, Simplicial
 from topox_difflift.domains.base import learned_pairs
 from topox_difflift.graph import check_graph
+from topox_difflift.liftings import CycleLifting
 from topox_difflift.proximity import Kernel, NeighborhoodSize, search
 from topox_difflift.testing import AcceptAll, RejectAll, check_domain
 
@@ -311,7 +312,7 @@ def steps(cycle: tuple[int, ...]) -> list[tuple[int, int]]:
 @FEW
 @given(seed=SEEDS)
 def test_cycles_are_a_basis_of_the_learned_skeleton(cycles, seed):
-    lifted = lift(Cell(cycles), random_batch(seed), seed)
+    lifted = lift(Cell(cycles, rings=False), random_batch(seed), seed)
     graph = skeleton(lifted)
     dimension = graph.number_of_edges() - len(graph) + nx.number_connected_components(graph)
     found = lifted.cells(2)
@@ -345,7 +346,7 @@ def gf2_rank(matrix: torch.Tensor) -> int:
 @FEW
 @given(seed=SEEDS)
 def test_induced_cycles_are_all_chordless_ones(max_cycle_length, seed):
-    domain = Cell("induced", max_cycle_length)
+    domain = Cell("induced", max_cycle_length, rings=False)
     lifted = lift(domain, random_batch(seed), seed)
     bound = 6 if max_cycle_length is None else max_cycle_length
     expected = list(nx.chordless_cycles(skeleton(lifted), length_bound=bound))
@@ -357,7 +358,7 @@ def test_induced_cycles_are_all_chordless_ones(max_cycle_length, seed):
 @given(seed=SEEDS)
 def test_edges_arrive_by_their_length_in_the_embedding(seed):
     data = random_batch(seed)
-    module = DiffLift(Cell(), k_max=3, encoder=Identity()).double().eval()
+    module = DiffLift(Cell(rings=False), k_max=3, encoder=Identity()).double().eval()
     lifted = module(data)
     graph = skeleton(lifted)
     edges = torch.tensor(sorted(graph.edges), dtype=torch.long).reshape(-1, 2).t()
@@ -393,9 +394,17 @@ def test_rings_of_the_graph_are_candidates_beside_the_others(cycles, seed):
     assert sorted(both.cells(2)) == sorted({*free.cells(2), *own})
 
 
+@FEW
+@given(seed=SEEDS)
+def test_every_cell_of_the_cycle_lifting_is_a_candidate(seed):
+    data = random_batch(seed, 0.4)
+    assert set(CycleLifting()(data).cells(2)) <= set(lift("cell", data, seed).cells(2))
+
+
 @pytest.mark.laws
-def test_a_cell_complex_with_the_rings_obeys_the_laws():
-    check_domain(Cell(rings=True))
+@pytest.mark.parametrize("cycles", ["filtration", "shortest", "induced"])
+def test_a_cell_complex_without_the_rings_obeys_the_laws(cycles):
+    check_domain(Cell(cycles, rings=False))
 
 
 @FEW
@@ -417,8 +426,8 @@ def test_projected_features(seed):
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
-        (Cell(), "Cell(cycles='filtration', max_cycle_length=None, rings=False)"),
-        (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6, rings=False)"),
+        (Cell(), "Cell(cycles='filtration', max_cycle_length=None, rings=True)"),
+        (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6, rings=True)"),
         (Simplicial("cycle_basis"), "Simplicial(simplices='cycle_basis')"),
         (Hypergraph(), "Hypergraph()"),
         (Combinatorial(), "Combinatorial()"),

@@ -420,3 +420,6 @@ def test_edges_are_ranked_by_length_within_their_graph(
         compared = length[own][:, None] < length[own][None]
         assert torch.equal(rank[own][:, None] < rank[own][None], compared)
     assert int(rank.min()) == 1 if len(rank) else rank.shape == (0,)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbors, "usable", lambda *tensors: False)
+        assert torch.equal(rank, rank_by_length(4 * z * noise, batch, edges, len(sizes)))

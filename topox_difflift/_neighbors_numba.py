@@ -14,7 +14,7 @@ import numpy as np
 from topox_difflift._numba import check_range, compiled
 from topox_difflift._sparse_numba import sort_by
 
-__all__ = ["distances", "distances_backward", "nearest_others", "pairs"]
+__all__ = ["distances", "distances_backward", "nearest_others", "pairs", "ranked_lengths"]
 
 Array = np.ndarray
 
@@ -72,6 +72,62 @@ def nearest_others(
             for j in range(kept):
                 index[first + i, j] = first + columns[j]
     return index, -1
+
+
+@compiled
+def ranked_lengths(
+    z: Array,
+    start: Array,
+    size: Array,
+    u: Array,
+    v: Array,
+    expansion_noise: float,
+    input_noise: float,
+) -> Array:
+    """
+    Rank the edges of each graph by their length, from 1 on; see `rank_by_length`.
+
+    Parameters
+    ----------
+    z : numpy.ndarray, shape = (n_nodes, channels)
+        Embeddings; lengths are computed in float64.
+    start, size : numpy.ndarray, shape = (n_graphs,), int64
+        First node and number of nodes of each graph.
+    u, v : numpy.ndarray, shape = (n_edges,), int64
+        Ends of the edges, graph after graph.
+    expansion_noise, input_noise : float
+        What rounding may do, relative to the radius, and to radius plus norm of the mean.
+
+    Returns
+    -------
+    numpy.ndarray, shape = (n_edges,), int64
+        The ranks; lengths that rounding cannot tell apart share one.
+    """
+    rank = np.empty(len(u), np.int64)
+    length = np.empty(len(u))
+    mean = np.empty(z.shape[1])
+    begin = 0
+    for graph in range(len(size)):
+        first, n_nodes = start[graph], size[graph]
+        end = begin
+        while end < len(u) and u[end] < first + n_nodes:
+            square = 0.0
+            for c in range(z.shape[1]):
+                square += (np.float64(z[u[end], c]) - np.float64(z[v[end], c])) ** 2
+            length[end] = math.sqrt(square)
+            end += 1
+        if end == begin:
+            continue
+        rows = z[first : first + n_nodes].astype(np.float64)
+        tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
+        order = begin + np.argsort(length[begin:end])
+        value = 1
+        rank[order[0]] = 1
+        for i in range(1, len(order)):
+            value += length[order[i]] - length[order[i - 1]] > tolerance
+            rank[order[i]] = value
+        begin = end
+    return rank
 
 
 @compiled

@@ -316,9 +316,13 @@ def unite(first: Cycles, second: Cycles) -> Cycles:
         equal ones in that sense, those of `first` come first.
     """
     vertices, sizes = concatenate(first, second)
+    # Few cycles begin and end alike and are as long; only those are compared as a whole.
+    alike = _alike(vertices, sizes)
+    fresh = torch.ones_like(sizes, dtype=torch.bool)
+    fresh[alike] = False
     here = positions(sizes)
-    fresh = torch.zeros_like(sizes, dtype=torch.bool)
-    for rows, largest in buckets(sizes):
+    for part, largest in buckets(sizes[alike]):
+        rows = alike[part]
         entries = take(sizes, rows)
         padded = vertices.new_full((len(rows), largest), -1)
         padded[owners(sizes[rows]), here[entries]] = vertices[entries]
@@ -329,6 +333,18 @@ def unite(first: Cycles, second: Cycles) -> Cycles:
         fresh[rows[leader]] = True
     index = fresh.nonzero().squeeze(1)
     return _sort_by_root(vertices[take(sizes, index)], sizes[index])
+
+
+def _alike(vertices: Tensor, sizes: Tensor) -> Tensor:
+    """Cycles that share first, second and last vertex and the size with another one."""
+    if not len(sizes):
+        return sizes
+    begin = starts(sizes)
+    key = torch.zeros_like(sizes)
+    for column in (vertices[begin], vertices[begin + 1], vertices[begin + sizes - 1], sizes):
+        # Numbered anew each time, so that products stay within the number of cycles squared.
+        _, key = torch.unique(key * (int(column.max()) + 1) + column, return_inverse=True)
+    return (torch.bincount(key)[key] > 1).nonzero().squeeze(1)
 
 
 def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:

@@ -223,7 +223,7 @@ def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> 
     batch : torch.Tensor, shape = (n_nodes,), int64
         Graph of each node, ascending.
     edges : torch.Tensor, shape = (2, n_edges), int64
-        Pairs of nodes, each of one graph.
+        Pairs of nodes, each of one graph, graph after graph.
     num_graphs : int
         Number of graphs.
 
@@ -233,17 +233,27 @@ def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> 
         From 1 on, ascending with the length within each graph. Neighbouring lengths that differ
         by less than the tolerance of `knn` have one rank: rounding decides nothing.
     """
-    graphs = _Graphs.of(z, batch, torch.bincount(batch, minlength=num_graphs))
+    sizes = torch.bincount(batch, minlength=num_graphs)
+    if usable(z):
+        from topox_difflift._neighbors_numba import ranked_lengths
+
+        inputs = arrays(z.detach(), ragged.starts(sizes), sizes, *edges)
+        noise = _EXPANSION_NOISE, INPUT_NOISE[z.dtype]
+        return torch.from_numpy(ranked_lengths(*inputs, *noise))
+    graphs = _Graphs.of(z, batch, sizes)
     owner = batch.index_select(0, edges[0])
     ends = graphs.z.index_select(0, edges.reshape(-1)).view(2, -1, z.size(1))
     length = torch.linalg.vector_norm(ends[0] - ends[1], dim=-1)
+    # Within a graph the order of equal lengths is of no account.
     order = length.argsort()
     order = order.index_select(0, stable_order(owner.index_select(0, order)))
     owner, length = owner.index_select(0, order), length.index_select(0, order)
-    steps = length.diff() > graphs.tolerance.index_select(0, owner[1:])
-    steps |= owner.diff() > 0
-    first = steps.new_ones(min(1, len(order)))
-    return torch.empty_like(order).index_copy(0, order, torch.cat([first, steps]).cumsum(0))
+    rises = length.diff() > graphs.tolerance.index_select(0, owner[1:])
+    rises &= owner.diff() == 0
+    rank = torch.cat([rises.new_zeros(min(1, len(order))), rises]).cumsum(0)
+    first = ragged.starts(torch.bincount(owner, minlength=num_graphs)).index_select(0, owner)
+    rank = rank - rank.index_select(0, first) + 1
+    return torch.empty_like(order).index_copy(0, order, rank)
 
 
 class _Graphs(NamedTuple):

@@ -38,10 +38,10 @@ class Cell(Domain):
         cycle up to `max_cycle_length`.
     max_cycle_length : int, optional
         Longer cycles are no candidates. Needed by "induced" (default there: 6).
-    rings : bool, default=False
-        Whether the cycles of the graph itself are candidates as well. Shortest cycles of
-        graph and learned edges together close over the learned edges, so that otherwise
-        hardly any cycle of the graph is a candidate.
+    rings : bool, default=True
+        Whether the cycles of the graph itself, those of `CycleLifting`, are candidates as well.
+        Cycles of graph and learned edges together close over the learned edges, so that
+        otherwise hardly any cycle of the graph is a candidate.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class Cell(Domain):
         self,
         cycles: str = "filtration",
         max_cycle_length: int | None = None,
-        rings: bool = False,
+        rings: bool = True,
     ) -> None:
         check_one_of("cycles", cycles, CYCLES)
         check_flag("rings", rings)
