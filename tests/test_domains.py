@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations, pairwise
 
 import networkx as nx
@@ -392,6 +393,35 @@ def test_rings_of_the_graph_are_candidates_beside_the_others(cycles, seed):
     alone = Cell("shortest" if cycles == "filtration" else cycles)
     own = lift(alone, data, seed, estimator=RejectAll()).cells(2)
     assert sorted(both.cells(2)) == sorted({*free.cells(2), *own})
+
+
+@pytest.mark.parametrize("domain", [Cell(), Cell("induced"), Simplicial()], ids=repr)
+@FEW
+@given(seed=SEEDS)
+def test_psi_sees_the_share_of_own_faces_and_their_number(domain, seed):
+    data = random_batch(seed, 0.4)
+    found = {}
+
+    class Watched(type(domain)):
+        def statistics(self, skeleton, rank, cells):
+            found[rank] = super().statistics(skeleton, rank, cells)
+            return found[rank]
+
+    watched = Watched()
+    vars(watched).update(vars(domain))
+    lifted = lift(watched, data, seed, max_rank=domain.highest_rank)
+    assert list(found) == list(range(2, domain.highest_rank + 1))
+    own = sets(data.edge_index.t().tolist())
+    for rank, seen in found.items():
+        for cell, (share, log_number) in zip(lifted.cells(rank), seen.tolist(), strict=True):
+            if isinstance(domain, Cell):
+                faces = [frozenset(step) for step in steps(cell)]
+            else:
+                faces = [frozenset(face) for face in combinations(cell, rank)]
+            # Triangles of a simplicial complex are all learned.
+            expected = sum(face in own for face in faces) / len(faces)
+            assert share == pytest.approx(expected)
+            assert log_number == pytest.approx(math.log(len(faces)))
 
 
 @FEW

@@ -730,9 +730,18 @@ def test_memberships_do_not_change_the_forward_pass(domain):
 
 def test_dispersion_is_one_more_input_of_psi():
     with_it, without = make(dispersion=True), make(dispersion=False)
-    for rank in ("1", "2"):
-        width = with_it.scorers[rank].rho.lins[0].in_channels
-        assert width == without.scorers[rank].rho.lins[0].in_channels + 1 == 17
+    for rank, width in (("1", 17), ("2", 19)):
+        assert with_it.scorers[rank].rho.lins[0].in_channels == width
+        assert without.scorers[rank].rho.lins[0].in_channels == width - 1
+
+
+@pytest.mark.parametrize("domain", ["cell", "simplicial", "combinatorial", "hypergraph"])
+def test_psi_of_cells_with_a_boundary_sees_it(domain):
+    seeing, blind = make(domain), make(domain, boundary_statistics=False)
+    for rank, scorer in seeing.scorers.items():
+        sees = domain in ("cell", "simplicial") and rank == "2"
+        assert scorer.statistics == (2 if sees else 0)
+        assert blind.scorers[rank].statistics == 0
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])

@@ -49,13 +49,25 @@ def make(**options: object) -> CellScorer:
     return CellScorer(5, 6, **options).double()
 
 
-def by_definition(scorer: CellScorer, z: torch.Tensor, cell: list[int]) -> torch.Tensor:
+def statistics(scorer: CellScorer, n_cells: int) -> torch.Tensor | None:
+    """Some numbers for each cell, if the scorer sees any."""
+    if not scorer.statistics:
+        return None
+    generator = torch.Generator().manual_seed(n_cells)
+    return torch.rand(n_cells, scorer.statistics, generator=generator, dtype=torch.float64)
+
+
+def by_definition(
+    scorer: CellScorer, z: torch.Tensor, cell: list[int], seen: torch.Tensor | None = None
+) -> torch.Tensor:
     rows = z[cell]
     inner = rows if scorer.phi is None else scorer.phi(rows)
     pool = {"mean": inner.mean(0), "sum": inner.sum(0), "max": inner.amax(0)}[scorer.aggregation]
     if scorer.dispersion:
         spread = (rows - rows.mean(0)).square().sum(1).mean() / z.size(1)
         pool = torch.cat([pool, spread[None]])
+    if seen is not None:
+        pool = torch.cat([pool, seen.to(pool.dtype)])
     return scorer.rho(pool[None]).squeeze()
 
 
@@ -64,16 +76,28 @@ sets = st.lists(
 )
 
 
+def all_by_definition(
+    scorer: CellScorer, z: torch.Tensor, members: list[list[int]], seen: torch.Tensor | None
+) -> torch.Tensor:
+    rows = [None] * len(members) if seen is None else list(seen)
+    return torch.stack(
+        [by_definition(scorer, z, cell, row) for cell, row in zip(members, rows, strict=True)]
+    )
+
+
 @pytest.mark.parametrize("deep_set", [False, True])
 @pytest.mark.parametrize("dispersion", [False, True])
+@pytest.mark.parametrize("n_statistics", [0, 2])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @settings(max_examples=10, deadline=None)
 @given(members=sets, seed=st.integers(0, 99))
-def test_against_the_definition(aggregation, dispersion, deep_set, members, seed):
-    scorer = make(aggregation=aggregation, dispersion=dispersion, deep_set=deep_set)
-    z = embeddings(seed)
-    expected = torch.stack([by_definition(scorer, z, cell) for cell in members])
-    torch.testing.assert_close(scorer(z, cells_of(members)), expected)
+def test_against_the_definition(aggregation, n_statistics, dispersion, deep_set, members, seed):
+    scorer = make(
+        aggregation=aggregation, dispersion=dispersion, deep_set=deep_set, statistics=n_statistics
+    )
+    z, seen = embeddings(seed), statistics(scorer, len(members))
+    expected = all_by_definition(scorer, z, members, seen)
+    torch.testing.assert_close(scorer(z, cells_of(members), seen), expected)
 
 
 @pytest.mark.parametrize("deep_set", [False, True])
@@ -100,15 +124,17 @@ def test_members_that_the_size_leaves_out_are_not_seen(aggregation):
 @pytest.mark.parametrize("deep_set", [False, True])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("in_channels", [5, -1])
-def test_no_candidate(in_channels, aggregation, deep_set):
-    scorer = CellScorer(in_channels, 6, aggregation=aggregation, deep_set=deep_set).double()
+@pytest.mark.parametrize("n_statistics", [0, 2])
+def test_no_candidate(n_statistics, in_channels, aggregation, deep_set):
+    options = {"aggregation": aggregation, "deep_set": deep_set, "statistics": n_statistics}
+    scorer = CellScorer(in_channels, 6, **options).double()
     z = embeddings().requires_grad_()
-    logits = scorer(z, cells_of([]))
+    logits = scorer(z, cells_of([]), statistics(scorer, 0))
     assert logits.shape == (0,)
     logits.sum().backward()
     assert bool(torch.isfinite(z.grad).all())
     # It has learned its width all the same.
-    assert scorer(z, cells_of([[0, 1]])).shape == (1,)
+    assert scorer(z, cells_of([[0, 1]]), statistics(scorer, 1)).shape == (1,)
 
 
 @pytest.mark.parametrize("deep_set", [False, True])
@@ -156,8 +182,9 @@ def test_gradient(aggregation, deep_set):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("aggregation", ["mean", "sum"])
 @pytest.mark.parametrize("deep_set", [False, True])
-def test_every_gradient_is_that_of_the_definition(deep_set, aggregation, dtype):
-    scorer = make(aggregation=aggregation, deep_set=deep_set).to(dtype)
+@pytest.mark.parametrize("n_statistics", [0, 2])
+def test_every_gradient_is_that_of_the_definition(n_statistics, deep_set, aggregation, dtype):
+    scorer = make(aggregation=aggregation, deep_set=deep_set, statistics=n_statistics).to(dtype)
     members = [[0, 1], [2, 6], [3], [2, 4, 1, 0], [5, 0]]
     z = embeddings().to(dtype).t().contiguous().t().requires_grad_()
     # From unlike weights, so that every relu is at work.
@@ -165,8 +192,9 @@ def test_every_gradient_is_that_of_the_definition(deep_set, aggregation, dtype):
     torch.nn.utils.vector_to_parameters(
         torch.cat([p.flatten() for p in scale]), scorer.parameters()
     )
-    expected = torch.stack([by_definition(scorer, z, cell) for cell in members])
-    found = scorer(z, cells_of(members))
+    seen = statistics(scorer, len(members))
+    expected = all_by_definition(scorer, z, members, seen)
+    found = scorer(z, cells_of(members), None if seen is None else seen.to(dtype))
     assert found.dtype == dtype
     torch.testing.assert_close(found, expected)
     weight = torch.arange(1, 6).to(dtype)

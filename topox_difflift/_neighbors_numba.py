@@ -111,14 +111,15 @@ def ranked_lengths(
         first, n_nodes = start[graph], size[graph]
         end = begin
         while end < len(u) and u[end] < first + n_nodes:
-            square = 0.0
-            for c in range(z.shape[1]):
-                square += (np.float64(z[u[end], c]) - np.float64(z[v[end], c])) ** 2
-            length[end] = math.sqrt(square)
             end += 1
         if end == begin:
             continue
         rows = z[first : first + n_nodes].astype(np.float64)
+        for e in range(begin, end):
+            square = 0.0
+            for c in range(z.shape[1]):
+                square += (rows[u[e] - first, c] - rows[v[e] - first, c]) ** 2
+            length[e] = math.sqrt(square)
         tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
         order = begin + np.argsort(length[begin:end])
         value = 1

@@ -18,12 +18,14 @@ def scores(
     bias: Array,
     spread: Array,
     last: Array,
+    seen: Array,
+    weight: Array,
     index: Array,
     sizes: Array,
     mean: bool,
 ) -> tuple[Array, Array]:
     """
-    Score cells: pool, add bias and dispersion, relu, and one more linear layer.
+    Score cells: pool, add bias, dispersion and statistics, relu, and one more linear layer.
 
     Parameters
     ----------
@@ -33,6 +35,10 @@ def scores(
         Embeddings, for the dispersion.
     bias, spread, last : numpy.ndarray, shape = (hidden_channels,)
         Bias and weight of the dispersion before the relu, weights after it.
+    seen : numpy.ndarray, shape = (n_cells, n_statistics)
+        Statistics of each cell.
+    weight : numpy.ndarray, shape = (n_statistics, hidden_channels)
+        Weights of the statistics before the relu.
     index : numpy.ndarray, shape = (sum(sizes),), int64
         Members, cell after cell.
     sizes : numpy.ndarray, shape = (n_cells,), int64
@@ -53,6 +59,7 @@ def scores(
         begin, end = end, end + sizes[cell]
         apart = dispersion[cell] = _dispersion(z, index, begin, end, center)
         _pool(hidden, index, begin, end, mean, pooled)
+        _add_weighted(seen[cell], weight, pooled)
         logit = zero
         for c in range(len(pooled)):
             value = pooled[c] + bias[c] + apart * spread[c]
@@ -71,10 +78,12 @@ def scores_backward(
     bias: Array,
     spread: Array,
     last: Array,
+    seen: Array,
+    weight: Array,
     index: Array,
     sizes: Array,
     mean: bool,
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array, Array]:
     """
     Gradients of `scores`.
 
@@ -82,18 +91,19 @@ def scores_backward(
     ----------
     grad, dispersion : numpy.ndarray, shape = (n_cells,)
         Gradient of the scores, and the dispersions.
-    hidden, z, bias, spread, last, index, sizes : numpy.ndarray
+    hidden, z, bias, spread, last, seen, weight, index, sizes : numpy.ndarray
         The arguments.
     mean : bool
         Whether members are averaged, or added up.
 
     Returns
     -------
-    by_hidden, by_z, by_bias, by_spread, by_last : numpy.ndarray
+    by_hidden, by_z, by_bias, by_spread, by_last, by_weight : numpy.ndarray
         Gradients of the arguments that have one.
     """
     by_hidden, by_z = np.zeros_like(hidden), np.zeros_like(z)
     by_bias, by_spread, by_last = np.zeros_like(bias), np.zeros_like(spread), np.zeros_like(last)
+    by_weight = np.zeros_like(weight)
     center, row = np.empty(z.shape[1], z.dtype), np.empty(hidden.shape[1], z.dtype)
     zero, one, end = z.dtype.type(0), z.dtype.type(1), 0
     for cell in range(len(sizes)):
@@ -101,6 +111,7 @@ def scores_backward(
         share = z.dtype.type(1.0 / max(end - begin, 1))
         above, apart, by_apart = grad[cell], dispersion[cell], zero
         _pool(hidden, index, begin, end, mean, row)
+        _add_weighted(seen[cell], weight, row)
         # Over more arrays at a time, loops would not run on several numbers at once.
         for c in range(len(row)):
             value = row[c] + bias[c] + apart * spread[c]
@@ -115,12 +126,15 @@ def scores_backward(
         for c in range(len(row)):
             by_bias[c] += row[c]
             by_spread[c] += apart * row[c]
-        weight = share if mean else one
+        for s in range(len(weight)):
+            for c in range(len(row)):
+                by_weight[s, c] += seen[cell, s] * row[c]
+        each = share if mean else one
         if end - begin == 2:
             u, v = index[begin], index[begin + 1]
             for c in range(len(row)):
-                by_hidden[u, c] += weight * row[c]
-                by_hidden[v, c] += weight * row[c]
+                by_hidden[u, c] += each * row[c]
+                by_hidden[v, c] += each * row[c]
             by_apart /= z.dtype.type(2 * z.shape[1])
             for c in range(z.shape[1]):
                 by_difference = by_apart * (z[u, c] - z[v, c])
@@ -132,10 +146,18 @@ def scores_backward(
         for i in range(begin, end):
             node = index[i]
             for c in range(len(row)):
-                by_hidden[node, c] += weight * row[c]
+                by_hidden[node, c] += each * row[c]
             for c in range(len(center)):
                 by_z[node, c] += by_apart * (z[node, c] - center[c])
-    return by_hidden, by_z, by_bias, by_spread, by_last
+    return by_hidden, by_z, by_bias, by_spread, by_last, by_weight
+
+
+@compiled
+def _add_weighted(values: Array, weight: Array, out: Array) -> None:
+    """Add the rows of `weight`, times the values, to `out`."""
+    for s in range(len(values)):
+        for c in range(len(out)):
+            out[c] += values[s] * weight[s, c]
 
 
 @compiled

@@ -21,6 +21,7 @@ from topox_difflift.checks import (
 )
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
+from topox_difflift.domains.base import N_STATISTICS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.graph import Graph, as_data, check_graph
@@ -81,6 +82,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
     dispersion : bool, default=True
         Whether the acceptance network sees how far apart a candidate's members are, and the
         sizes how far the neighbours.
+    boundary_statistics : bool, default=True
+        Whether the acceptance network of simplices and 2-cells also sees which share of their
+        faces are the graph's own, and how many there are.
     near_misses : int, default=3
         Neighbours beyond `k_max` that are listed with weight 0 while training, so that the
         metric learns from them as well; not with ``rejected="drop"`` or hard memberships.
@@ -133,6 +137,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         rejected: str = "keep",
         memberships: str = "kernel",
         dispersion: bool = True,
+        boundary_statistics: bool = True,
         near_misses: int = 3,
         neighborhoods: tuple[str, ...] | list[str] = (),
         generator: torch.Generator | None = None,
@@ -149,6 +154,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         check_at_least("k_max", k_max, k_min, "the value of k_min")
         check_at_least("near_misses", near_misses, 0)
         check_flag("dispersion", dispersion)
+        check_flag("boundary_statistics", boundary_statistics)
         check_flag("rescue", rescue)
         if in_channels != -1:
             check_at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
@@ -176,6 +182,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         self._encoder_takes = _parameters(self.encoder)
         self.scorers, self.sizes, self.kernels = (torch.nn.ModuleDict() for _ in range(3))
         for rank in range(1, self.max_rank + 1):
+            sees = boundary_statistics and self.domain.sees_boundary(rank)
             if not self.domain.decides(rank):
                 self.scorers[str(rank)] = CellScorer(
                     width,
@@ -183,6 +190,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
                     deep_set=self.domain.deep_set(rank),
                     aggregation=aggregation,
                     dispersion=dispersion,
+                    statistics=N_STATISTICS if sees else 0,
                 )
             if self.domain.neighborhood(rank) != "none":
                 self.sizes[str(rank)] = self.domain.rule(
@@ -326,7 +334,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        score = self._score(rank, z, candidates)
+        score = self._score(skeleton, rank, z, candidates)
         if self.cell_budget is not None:
             preference = _preference(score, candidates)
             kept = _most_probable(preference, candidates.batch, self.cell_budget)
@@ -348,11 +356,15 @@ class DiffLift(torch.nn.Module, BaseTransform):
         acceptance = replace(acceptance, prob=_below_one(acceptance.prob))
         return self.domain.attach(skeleton, rank, candidates, acceptance), proposal
 
-    def _score(self, rank: int, z: Tensor, candidates: CandidateCells) -> Tensor:
+    def _score(
+        self, skeleton: Skeleton, rank: int, z: Tensor, candidates: CandidateCells
+    ) -> Tensor:
         """Compute acceptance logits, or take the probabilities where the domain decides."""
         if candidates.prob is not None:
             return candidates.prob
-        logits = self.scorers[str(rank)](z, candidates).to(z.dtype)
+        scorer = cast("CellScorer", self.scorers[str(rank)])
+        seen = self.domain.statistics(skeleton, rank, candidates) if scorer.statistics else None
+        logits = scorer(z, candidates, seen).to(z.dtype)
         check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
         return logits
 

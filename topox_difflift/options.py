@@ -42,6 +42,7 @@ PROPOSING: dict[str, Any] = {
 ACCEPTING: dict[str, Any] = {
     "rejected": "drop",
     "dispersion": False,
+    "boundary_statistics": False,
     "aggregation": "mean",
     "cell_budget": None,
     "rescue": False,

@@ -37,9 +37,10 @@ class CellScorer(torch.nn.Module):
     """
     The network Psi of one rank: acceptance logits of candidate cells.
 
-    ``Psi(C) = rho([pool_{v in C} phi(z_v), dispersion(C)])``, where phi is the identity for
-    hyperedges and pairs and an MLP (DeepSet) for higher cells, and the dispersion is the
-    mean squared distance of the members to their mean, per channel.
+    ``Psi(C) = rho([pool_{v in C} phi(z_v), dispersion(C), statistics(C)])``, where phi is the
+    identity for hyperedges and pairs and an MLP (DeepSet) for higher cells, the dispersion is
+    the mean squared distance of the members to their mean, per channel, and the statistics
+    are those of the boundary that the domain gives.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ class CellScorer(torch.nn.Module):
         How members are pooled.
     dispersion : bool, default=True
         Whether the network sees the dispersion.
+    statistics : int, default=0
+        How many statistics of the boundary it sees.
 
     Notes
     -----
@@ -75,16 +78,22 @@ class CellScorer(torch.nn.Module):
         deep_set: bool = False,
         aggregation: str = "mean",
         dispersion: bool = True,
+        statistics: int = 0,
     ) -> None:
         super().__init__()
-        self.aggregation, self.dispersion = aggregation, dispersion
+        self.aggregation, self.dispersion, self.statistics = aggregation, dispersion, statistics
         self.phi = (
             MLP([in_channels, hidden_channels], norm=None, plain_last=False) if deep_set else None
         )
         pooled = hidden_channels if deep_set else in_channels
-        width = -1 if pooled == -1 else pooled + dispersion
+        width = -1 if pooled == -1 else pooled + self._beside
         self.rho = MLP([width, hidden_channels, 1], norm=None)
         self._start()
+
+    @property
+    def _beside(self) -> int:
+        """Number of inputs of rho beside the pooled members."""
+        return self.dispersion + self.statistics
 
     def _start(self) -> None:
         """Bring the initial logits near `INITIAL_LOGIT`."""
@@ -100,7 +109,9 @@ class CellScorer(torch.nn.Module):
         self.rho.reset_parameters()
         self._start()
 
-    def forward(self, z: Tensor, candidates: CandidateCells) -> Tensor:
+    def forward(
+        self, z: Tensor, candidates: CandidateCells, statistics: Tensor | None = None
+    ) -> Tensor:
         """
         Score candidates.
 
@@ -110,6 +121,8 @@ class CellScorer(torch.nn.Module):
             Embeddings.
         candidates : CandidateCells
             The cells to score.
+        statistics : torch.Tensor, shape = (n_cells, statistics), optional
+            Statistics of their boundaries; None where the network sees none.
 
         Returns
         -------
@@ -120,32 +133,34 @@ class CellScorer(torch.nn.Module):
         segments = Segments(*candidates.members(), len(z))
         first, last = self.rho.lins
         if torch.nn.parameter.is_lazy(first.weight):
-            first(members.new_empty(0, members.size(1) + self.dispersion))
+            first(members.new_empty(0, members.size(1) + self._beside))
         if self.aggregation == "max":
-            return last(self._pooled_first(members, z, segments).relu_()).squeeze(-1)
+            pooled = [_pool(members, segments, "max"), *self._seen(z, segments, statistics)]
+            return last(first(torch.cat(pooled, dim=-1)).relu_()).squeeze(-1)
         # The first layer is linear, and so are mean and sum: on each node, which there are
         # fewer of than candidates, before pooling, it costs less.
-        own, by_spread = first.weight.split([members.size(1), int(self.dispersion)], dim=1)
+        own, beside = first.weight.split([members.size(1), self._beside], dim=1)
         linear, mean = torch.nn.functional.linear(members, own), self.aggregation == "mean"
         if self.dispersion and usable(linear, z):
-            vectors = first.bias, by_spread.squeeze(1), last.weight.squeeze(0)
-            return _CompiledScores.apply(linear, z, *vectors, segments, mean) + last.bias
+            vectors = first.bias, beside[:, 0], last.weight.squeeze(0)
+            weight = beside[:, 1:].t()
+            seen = z.new_empty(len(segments.sizes), 0) if statistics is None else statistics
+            found = _CompiledScores.apply(linear, z, *vectors, weight, seen, segments, mean)
+            return found + last.bias
         hidden = _pool(linear, segments, self.aggregation) + first.bias
-        if self.dispersion:
-            # Not addmm, which autocast does not bring to one dtype.
-            hidden = hidden + segments.dispersion(z).unsqueeze(-1) * by_spread.t()
+        if self._beside:
+            seen = torch.cat(self._seen(z, segments, statistics), dim=-1)
+            hidden = hidden + torch.nn.functional.linear(seen, beside)
         return last(hidden.relu_()).squeeze(-1)
 
-    def _pooled_first(self, members: Tensor, z: Tensor, segments: Segments) -> Tensor:
-        """First layer of rho, before its relu, on what was pooled."""
-        pooled = _pool(members, segments, self.aggregation)
-        if self.dispersion:
-            pooled = torch.cat([pooled, segments.dispersion(z).unsqueeze(-1)], dim=-1)
-        return self.rho.lins[0](pooled)
+    def _seen(self, z: Tensor, segments: Segments, statistics: Tensor | None) -> list[Tensor]:
+        """Return what rho sees beside the pooled members, one row for each cell."""
+        seen = [segments.dispersion(z).unsqueeze(-1)] if self.dispersion else []
+        return seen if statistics is None else [*seen, statistics.to(z.dtype)]
 
 
 class _CompiledScores(torch.autograd.Function):
-    """Pool, add bias and dispersion, relu and last weights, with no row for each cell."""
+    """Pool, add bias, dispersion and statistics, relu, last weights; no row for each cell."""
 
     @staticmethod
     def forward(
@@ -155,12 +170,14 @@ class _CompiledScores(torch.autograd.Function):
         bias: Tensor,
         by_spread: Tensor,
         last: Tensor,
+        weight: Tensor,
+        seen: Tensor,
         segments: Segments,
         mean: bool,
     ) -> Tensor:
         from topox_difflift._scoring_numba import scores
 
-        inputs = linear, z, bias, by_spread, last, segments.index, segments.sizes
+        inputs = linear, z, bias, by_spread, last, seen, weight, segments.index, segments.sizes
         logits, dispersion = map(torch.from_numpy, scores(*arrays(*inputs), mean))
         ctx.mean = mean
         ctx.save_for_backward(dispersion, *inputs)
@@ -172,4 +189,4 @@ class _CompiledScores(torch.autograd.Function):
         from topox_difflift._scoring_numba import scores_backward
 
         found = scores_backward(*arrays(*grads, *ctx.saved_tensors), ctx.mean)
-        return *map(torch.from_numpy, found), None, None
+        return *map(torch.from_numpy, found), None, None, None

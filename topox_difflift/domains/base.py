@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from topox_difflift.graph import Graph
     from topox_difflift.proximity import Nearest
 
-__all__ = ["Boundary", "Domain", "Skeleton", "chosen_pairs", "learned_pairs", "project"]
+__all__ = [
+    "N_STATISTICS",
+    "Boundary",
+    "Domain",
+    "Skeleton",
+    "chosen_pairs",
+    "learned_pairs",
+    "project",
+]
+
+
+#: Number of what `Domain.statistics` says of each candidate.
+N_STATISTICS = 2
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,47 @@ class Domain(ABC):
             True for ranks of at least 2.
         """
         return rank > 1
+
+    def sees_boundary(self, rank: int) -> bool:
+        """
+        Whether Psi of this rank sees statistics of the boundaries of candidates.
+
+        Parameters
+        ----------
+        rank : int
+            The rank.
+
+        Returns
+        -------
+        bool
+            True from rank 2 on; faces of rank 0 are nodes, all of them the graph's own.
+        """
+        return rank > 1
+
+    def statistics(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Tensor:
+        """
+        Describe the boundaries of candidates to Psi, where `sees_boundary`.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            The rank, at least 2.
+        cells : CandidateCells
+            The candidates.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells, N_STATISTICS)
+            Share of the faces that are the graph's own, and logarithm of the number of faces.
+        """
+        face, cell = self.boundary(skeleton, rank, cells).faces
+        own = (skeleton.ranks[rank - 2].prob.detach() == 1).to(cells.weight.dtype)
+        nothing = own.new_zeros(len(cells))
+        count = nothing.index_add(0, cell, torch.ones_like(cell, dtype=own.dtype))
+        share = nothing.index_add(0, cell, own.index_select(0, face)) / count
+        return torch.stack([share, count.log()], dim=1)
 
     def decides(self, rank: int) -> bool:
         """

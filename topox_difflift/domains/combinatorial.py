@@ -51,6 +51,22 @@ class Combinatorial(Domain):
         """
         return "others" if rank <= 2 else "none"
 
+    def sees_boundary(self, rank: int) -> bool:
+        """
+        Keep boundaries from Psi: sets are not made from cells, and what they contain is dear.
+
+        Parameters
+        ----------
+        rank : int
+            The rank.
+
+        Returns
+        -------
+        bool
+            False.
+        """
+        return False
+
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
         """
         Propose pairs, sets of near nodes, or unions.
