@@ -625,7 +625,7 @@ def test_recipe_is_the_usual_one_for_graphs_and_for_nodes(
 def test_options_reach_the_lifting_and_its_domain(lifting: str, domain: str) -> None:
     chosen = {"k_min": 3, "k_max": 4, "memberships": "hard"}
     chosen |= {
-        "cell": {"cycles": "induced", "rings": True},
+        "cell": {"cycles": "induced", "rings": False},
         "simplicial": {"simplices": "cycle_basis"},
     }.get(domain, {})
     if lifting == "difflift":
@@ -645,13 +645,19 @@ def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:
         "memberships": "hard",
         "rejected": "drop",
         "dispersion": False,
+        "boundary_statistics": False,
         "near_misses": 0,
+        "cycles": "shortest",
+        "rings": False,
         "k_max": 9,
     }
     assert settled == {**TrainingConfig().options, **form}
     lift = TrainingConfig(options={"paper": True}).build(7, 4, 2).lift.lift
     assert (lift.memberships, lift.rejected) == ("hard", "drop")
     assert not lift.scorers["1"].dispersion
+    for domain, made in DOMAINS.items():
+        sees = made().sees_boundary(made.default_rank)
+        assert ("boundary_statistics" in available("difflift", domain)) == sees
 
 
 @pytest.mark.laws

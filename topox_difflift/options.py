@@ -132,7 +132,10 @@ def available(lifting: str, domain: str) -> dict[str, Any]:
         Their defaults by name.
     """
     names = {"difflift": OPTIONS, "accept_all": PROPOSING, "random": PROPOSING}.get(lifting, {})
-    defaults = {**_defaults(DiffLift), **_defaults(DOMAINS[domain])}
+    made = DOMAINS[domain]
+    defaults = {**_defaults(DiffLift), **_defaults(made)}
+    if not made().sees_boundary(made.default_rank):
+        del defaults["boundary_statistics"]
     return {name: defaults[name] for name in names if name in defaults}
 
 
