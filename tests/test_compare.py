@@ -131,20 +131,20 @@ def test_variants_and_domains_are_further_arms_named_by_what_is_not_the_default(
         datasets=("MUTAG",),
         tnns=("topotune",),
         liftings=("gnn", "none", "cycle", "accept_all", "random", "dcm", "difflift", "frozen"),
-        variants=("rings=true,k_max=8", "paper", "rejected=drop", "rejected=keep"),
+        variants=("rings=false,k_max=8", "paper", "rejected=drop", "rejected=keep"),
         varied=("difflift", "random", "accept_all"),
         domains=("cell", "simplicial"),
     ).plan()
     found = {run.arm: run for run in plan.runs}
     assert len(found) == len(plan.runs)
-    learned = ("", "k_max=8,rings=true", "paper", "rejected=drop")
+    learned = ("", "k_max=8,rings=false", "paper", "rejected=drop")
     both = ("", "domain=simplicial")
     expected = {
         # Neither a plain GNN nor what makes cell complexes only differs between domains.
         *("gnn", "cycle", "dcm", "none", "accept_all", "frozen/straight_through"),
         *("none[domain=simplicial]", "accept_all[domain=simplicial]"),
         *("frozen/straight_through[domain=simplicial]",),
-        *("accept_all[k_max=8,rings=true]", "accept_all[paper]"),
+        *("accept_all[k_max=8,rings=false]", "accept_all[paper]"),
         *("accept_all[domain=simplicial,paper]",),
     }
     for arm in ("difflift", "random"):
@@ -157,10 +157,11 @@ def test_variants_and_domains_are_further_arms_named_by_what_is_not_the_default(
     assert "would have no effect" in plan.left_out["topotune on cell, accept_all[rejected=drop]"]
     assert (
         "take domain 'cell'"
-        in plan.left_out["topotune on simplicial, difflift/straight_through[rings=true,k_max=8]"]
+        in plan.left_out["topotune on simplicial, difflift/straight_through[rings=false,k_max=8]"]
     )
     paper = found["difflift/straight_through[paper]"].config.options
     form = {"memberships": "hard", "rejected": "drop", "dispersion": False, "near_misses": 0}
+    form |= {"boundary_statistics": False, "cycles": "shortest", "rings": False}
     assert paper == {**found["difflift/straight_through"].config.options, **form}
     assert found["random/straight_through[paper]"].config.options["memberships"] == "hard"
     by_chance = found["random/straight_through[rejected=drop]"]
