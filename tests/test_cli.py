@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from typer.testing import CliRunner
 from topox_difflift import datasets
 from topox_difflift.commands import app
 from topox_difflift.config import TrainingConfig
+from topox_difflift.diagnostics import CollapsedLifting
 from topox_difflift.domains import DOMAINS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.job import Job, Result, Splits
@@ -77,6 +79,16 @@ def metrics(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "metrics.json").read_text())
     del found["timing"]
     return found
+
+
+def test_a_collapse_is_said_in_words(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CollapsedLifting)
+        done = call(*SMALL, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "On the test set the lifting has collapsed" in " ".join(done.output.split())
+    # A sentence for the reader, not the line of code that found it.
+    assert "job.py" not in done.output
 
 
 @pytest.mark.parametrize(("lifting", "domain", "tnn", "cls"), ARMS)

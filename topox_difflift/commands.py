@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path  # noqa: TC003 -- typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +33,8 @@ from topox_difflift.nn import TNNS
 from topox_difflift.upstream import KITS, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from topox_difflift.job import Result
 
 __all__ = ["app"]
@@ -183,7 +186,8 @@ def train(  # numpydoc ignore=PR01
         raise typer.BadParameter(str(error)) from error
     console.print(f"{job.describe()}\nleaving everything under {folder}", highlight=False)
     try:
-        result = job.run(progress=True)
+        with _warning_in_words(console):
+            result = job.run(progress=True)
     except BaseException:
         console.print(f"Interrupted; continue with: topox-difflift train --resume {folder}")
         raise
@@ -197,6 +201,24 @@ def _quieten() -> None:
     warnings.filterwarnings(
         "ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated"
     )
+
+
+@contextmanager
+def _warning_in_words(console: Console) -> Iterator[None]:
+    """Print that a lifting has collapsed as a sentence, without the line of code that found it."""
+    from topox_difflift.diagnostics import CollapsedLifting
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, CollapsedLifting):
+                console.print(str(message), style="yellow", highlight=False)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _new_folder() -> Path:
