@@ -16,6 +16,7 @@ from topox_difflift.cycles import (
     induced_cycles,
     minimum_cycle_basis,
     shortest_cycle_basis,
+    unite,
 )
 
 
@@ -351,6 +352,24 @@ def test_searches_in_pieces_are_the_same(monkeypatch, name, value):
     whole = shortest_cycle_basis(edges, n, engine="scipy")
     monkeypatch.setattr(_cycles_search, name, value)
     assert same(whole, shortest_cycle_basis(edges, n, engine="scipy"))
+
+
+def test_united_cycles_are_those_of_either_list_once():
+    def ragged(rows):
+        flat = [vertex for row in rows for vertex in row]
+        return torch.tensor(flat, dtype=torch.long), torch.tensor([len(r) for r in rows]).long()
+
+    # The first two begin and end alike, and are as long.
+    first = [[0, 1, 2, 5], [0, 1, 3, 5], [0, 1, 5]]
+    second = [[0, 1, 3, 5], [0, 1, 4, 5], [0, 1, 5], [2, 3, 4]]
+    expected = [[0, 1, 5], [0, 1, 2, 5], [0, 1, 3, 5], [0, 1, 4, 5], [2, 3, 4]]
+    assert as_lists(unite(ragged(first), ragged(second))) == expected
+    assert as_lists(unite(ragged([]), ragged([]))) == []
+    for graph in random_graphs(40):
+        edges, n = tensors(graph)
+        one, other = induced_cycles(edges, n, 5), filtration(edges, n)
+        found = as_lists(unite(one, other))
+        assert sorted(map(tuple, found)) == sorted({*map(tuple, as_lists(one) + as_lists(other))})
 
 
 def test_deep_cycles():

@@ -341,9 +341,11 @@ def _alike(vertices: Tensor, sizes: Tensor) -> Tensor:
         return sizes
     begin = starts(sizes)
     key = torch.zeros_like(sizes)
+    # No cycle has more vertices than this, so that it bounds sizes as well.
+    bound = int(vertices.max()) + 1
     for column in (vertices[begin], vertices[begin + 1], vertices[begin + sizes - 1], sizes):
-        # Numbered anew each time, so that products stay within the number of cycles squared.
-        _, key = torch.unique(key * (int(column.max()) + 1) + column, return_inverse=True)
+        # Numbered anew each time, so that products stay within cycles times vertices.
+        _, key = torch.unique(key * bound + column, return_inverse=True)
     return (torch.bincount(key)[key] > 1).nonzero().squeeze(1)
 
 

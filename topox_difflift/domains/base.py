@@ -132,9 +132,14 @@ class Skeleton:
         edges = self.ranks[0].vertices.view(-1, 2)
         return edges.index_select(0, self.accepted(1)).t().contiguous()
 
-    def arrival(self) -> Tensor | None:
+    def arrival(self, edges: Tensor) -> Tensor | None:
         """
-        Order of the edges of the 1-skeleton by length in the embedding.
+        Order of edges by their length in the embedding.
+
+        Parameters
+        ----------
+        edges : torch.Tensor, shape = (2, n_edges), int64
+            The edges, graph after graph.
 
         Returns
         -------
@@ -143,8 +148,7 @@ class Skeleton:
         """
         if self.z is None:
             return None
-        graph = self.graph
-        return rank_by_length(self.z, graph.batch, self.accepted_edges(), graph.num_graphs)
+        return rank_by_length(self.z, self.graph.batch, edges, self.graph.num_graphs)
 
 
 class Boundary(NamedTuple):

@@ -92,8 +92,9 @@ class Cell(Domain):
         if rank == 1:
             assert nearest is not None
             return learned_pairs(skeleton.graph, nearest)
-        arrival = skeleton.arrival() if self.cycles == "filtration" else None
-        found = self._search(skeleton.accepted_edges(), skeleton.num_nodes, arrival)
+        edges = skeleton.accepted_edges()
+        arrival = skeleton.arrival(edges) if self.cycles == "filtration" else None
+        found = self._search(edges, skeleton.num_nodes, arrival)
         if self.rings:
             given = self._search(skeleton.graph.edges, skeleton.num_nodes)
             found = kernels.unite(given, found)
