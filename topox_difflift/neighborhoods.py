@@ -26,6 +26,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from topox_difflift.compiled import arrays, usable
 from topox_difflift.ragged import owners, starts
 from topox_difflift.sparse import sparse_coo, stable_order
 
@@ -82,6 +83,11 @@ class PairPattern:
         PairPattern
             The pattern of the product.
         """
+        if usable(group, item):
+            from topox_difflift._neighborhoods_numba import pair_pattern
+
+            found = pair_pattern(*arrays(group, item), n_groups, n_items)
+            return cls(*map(torch.from_numpy, found))
         sizes = torch.bincount(group, minlength=n_groups)
         partners = sizes.index_select(0, group)
         left = owners(partners)
