@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from toponetx.classes.complex import Complex
 
+    from topox_difflift.products import Gram
+
 __all__ = ["LiftedComplex"]
 
 _ORIENTED = {"hypergraph": False, "simplicial": True, "cell": True, "combinatorial": False}
@@ -317,6 +319,30 @@ class LiftedComplex(Data):
             If the rank was not lifted, or the domain has no orientation.
         """
         return self._matrix("adjacency", rank, signed)
+
+    def up_gram(self, rank: int) -> Gram:
+        """
+        Adjacency of the cells of one rank, kept as its factors.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells, below the highest.
+
+        Returns
+        -------
+        Gram
+            What stands for ``adjacency(rank)`` in products within `LinearProducts`, at a cost
+            linear in the incidences.
+
+        Raises
+        ------
+        ValueError
+            If the next rank was not lifted.
+        """
+        if problem := self._missing_rank(rank + 1):
+            raise ValueError(problem)
+        return self._boundary(rank + 1).gram(lambda: self.adjacency(rank))
 
     def coadjacency(self, rank: int, signed: bool = False) -> Tensor:
         """
