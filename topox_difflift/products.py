@@ -517,8 +517,8 @@ class LinearProducts(TorchFunctionMode):
             The product: sparse if both are, else dense; NotImplemented if this is not a product
             for this class.
         """
-        if isinstance(left, Gram) and isinstance(right, Tensor) and right.dim() in (1, 2):
-            return self._times_dense(left, right)
+        if isinstance(left, Gram) and isinstance(right, Tensor) and not _is_sparse(right):
+            return self._times_dense(left, right) if right.dim() in (1, 2) else NotImplemented
         left, right = _listed(left), _listed(right)
         sparse = [_is_sparse(m) or isinstance(m, _Deferred) for m in (left, right)]
         if all(sparse):
