@@ -63,4 +63,5 @@ if __name__ == "__main__":
         if os.fork() == 0:
             measure(*map(int, pair.split(",")))
             os._exit(0)
-        os.wait()
+        if os.wait()[1]:
+            sys.exit(1)
