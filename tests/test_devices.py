@@ -418,6 +418,18 @@ def test_networks_are_the_same(name: str, domain: str, device: str) -> None:
 
 
 @on_accelerators
+def test_a_frozen_lifting_works_on_the_host_and_answers_on_the_device(device: str) -> None:
+    lift, data = _lift("cell"), graphs()
+    lift(data)
+    here = lift.freeze()
+    there = lift.to(device).freeze()
+    assert repr(there) == repr(here)
+    lifted = there(data.to(device))
+    assert_all_on(lifted, device)
+    assert_same(here(graphs()), lifted)
+
+
+@on_accelerators
 @pytest.mark.parametrize("name", [*ESTIMATORS, "fixed rate"])
 def test_draws_come_from_a_generator_of_the_device(name: str, device: str) -> None:
     estimator = FixedRate(0.5) if name == "fixed rate" else name

@@ -893,8 +893,8 @@ class LiftedComplex(Data):
         match = _STORED_NAME.fullmatch(key)
         kind = match[1] if match else key
         if match and kind == "faces":
-            rank = int(match[2])
-            return torch.tensor([[self.num_cells[rank - 1]], [self.num_cells[rank]]])
+            ranks = int(match[2]) - 1, int(match[2])
+            return torch.tensor([[self._store[f"batch_{r}"].numel()] for r in ranks])
         if kind == "batch":
             return _count_graphs(self._store["batch_0"])
         return super().__inc__(key, value, *args, **kwargs)

@@ -24,6 +24,7 @@ from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.domains.base import N_STATISTICS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
+from topox_difflift.frozen import FrozenLift
 from topox_difflift.graph import Graph, as_data, check_graph
 from topox_difflift.proximity import Kernel, Nearest, NeighborhoodRule, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
@@ -441,6 +442,23 @@ class DiffLift(torch.nn.Module, BaseTransform):
                 f"(got {self.estimator!r}, training={self.training})"
             )
         return torch.stack(by_rank).sum(0)
+
+    def freeze(self) -> FrozenLift:
+        """
+        Make a plain transform of the lifting as it is now.
+
+        Returns
+        -------
+        FrozenLift
+            A copy in `eval()` without gradient, to be a `transform` or, so that each graph is
+            lifted once, the `pre_transform` of a data set.
+
+        Raises
+        ------
+        RuntimeError
+            If the lifting never saw data, and a parameter has no size yet.
+        """
+        return FrozenLift(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
