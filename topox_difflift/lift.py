@@ -95,7 +95,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         asked for. Incidences are always there.
     generator : torch.Generator, optional
         Source of random numbers, on the device of the graphs; by default PyTorch's own.
-    aggregation : {"mean", "sum", "max"}, default="mean"
+    aggregation : {"mean", "sum", "max", "set_transformer"}, default="mean"
         How the embeddings of a candidate's members are pooled.
     cell_budget : int, optional
         Most probable candidates to consider for each graph and rank; bounds memory.
