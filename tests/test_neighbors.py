@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from topox_difflift import compiled, neighbors
+from topox_difflift import _neighbors_exact, compiled, neighbors
 from topox_difflift.neighbors import knn, pairs, rank_by_length, squared_distances
 from topox_difflift.ragged import buckets
 
@@ -113,7 +113,7 @@ def test_unequal_sizes_are_bucketed(dtype: torch.dtype) -> None:
     assert torch.equal(knn(z, batch, 6, num_graphs=20), expected)
 
 
-@given(sizes=st.lists(st.integers(1, neighbors._BIG), max_size=200))
+@given(sizes=st.lists(st.integers(1, _neighbors_exact._BIG), max_size=200))
 @SETTINGS
 def test_padding_costs_at_most_four_times_the_area(sizes: list[int]) -> None:
     counts = torch.tensor(sizes, dtype=torch.long)
@@ -185,7 +185,7 @@ def test_a_circle_is_resolved_by_index() -> None:
 def test_big_graph_in_two_stages(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tied: bool, include_self: bool
 ) -> None:
-    monkeypatch.setattr(neighbors, "_BIG", 100)
+    monkeypatch.setattr(_neighbors_exact, "_BIG", 100)
     batch = batch_of([5, 400, 130, 30])
     z = (lattice if tied else grid)(565, 4).to(dtype)
     expected = oracle(z, batch, 6, include_self)
@@ -196,7 +196,7 @@ def test_big_graph_in_two_stages(
 def test_big_graph_agrees_with_the_small_path(monkeypatch: pytest.MonkeyPatch) -> None:
     z, batch = generic(1500, 16, torch.float32), batch_of([1500])
     two_stages = knn(z, batch, 10)
-    monkeypatch.setattr(neighbors, "_BIG", 10**6)
+    monkeypatch.setattr(_neighbors_exact, "_BIG", 10**6)
     assert torch.equal(knn(z, batch, 10), two_stages)
 
 
@@ -213,13 +213,13 @@ def test_no_neighbour_is_farther_than_the_tolerance_allows(n_nodes: int, channel
 
 def test_most_rows_of_a_generic_big_graph_need_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
     searched = []
-    exhaustive = neighbors._BigGraph._exhaustive
+    exhaustive = _neighbors_exact._BigGraph._exhaustive
 
-    def count(self: neighbors._BigGraph, rows: Tensor, k: int) -> Tensor:
+    def count(self: _neighbors_exact._BigGraph, rows: Tensor, k: int) -> Tensor:
         searched.append(rows.numel())
         return exhaustive(self, rows, k)
 
-    monkeypatch.setattr(neighbors._BigGraph, "_exhaustive", count)
+    monkeypatch.setattr(_neighbors_exact._BigGraph, "_exhaustive", count)
     knn(generic(2000, 32, torch.float32), batch_of([2000]), 10)
     assert sum(searched) < 20
 
@@ -257,8 +257,8 @@ def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
                     largest = max(largest, value.untyped_storage().nbytes())
             return result
 
-    monkeypatch.setitem(neighbors._BLOCK_BIG, "cpu", 2**17)
-    monkeypatch.setitem(neighbors._BLOCK_PADDED, "cpu", 2**14)
+    monkeypatch.setitem(_neighbors_exact._BLOCK_BIG, "cpu", 2**17)
+    monkeypatch.setitem(_neighbors_exact._BLOCK_PADDED, "cpu", 2**14)
     batch = batch_of([3000] + [20] * 100)
     with Watch():
         knn(generic(5000, 8, torch.float32), batch, 5)

@@ -99,6 +99,10 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Most probable candidates to consider for each graph and rank; bounds memory.
     rescue : bool, default=False
         Whether the most probable candidate of a graph survives where all are rejected.
+    hops : int, optional
+        How many edges away a neighbour may be, by default anywhere in the graph. The search is
+        then linear in what is within reach, and cells of nodes farther apart are never
+        candidates. With 1 no edge is: those within reach are all there.
 
     Raises
     ------
@@ -144,6 +148,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         aggregation: str = "mean",
         cell_budget: int | None = None,
         rescue: bool = False,
+        hops: int | None = None,
     ) -> None:
         super().__init__()
         check_one_of("rejected", rejected, ("keep", "drop"))
@@ -160,6 +165,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
             check_at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
         if cell_budget is not None:
             check_at_least("cell_budget", cell_budget, 1, "or None for no bound")
+        if hops is not None:
+            check_at_least("hops", hops, 1, "or None for no bound")
         if not isinstance(generator, torch.Generator | None):
             raise ValueError(
                 f"Expected 'generator' to be a torch.Generator or None (got {generator!r}); "
@@ -176,7 +183,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             width = hidden_channels
         self.rejected, self.memberships = rejected, memberships
         self.k_min, self.k_max, self.near_misses = k_min, k_max, near_misses
-        self.cell_budget, self.rescue = cell_budget, rescue
+        self.cell_budget, self.rescue, self.hops = cell_budget, rescue, hops
         self.generator = generator
         self.neighborhoods = self._checked_neighborhoods(neighborhoods)
         self._encoder_takes = _parameters(self.encoder)
@@ -329,6 +336,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             two_sided=self._keeps,
             near_misses=self.near_misses,
             generator=self.generator,
+            within=None if self.hops is None else (graph.edge_index, self.hops),
         )
 
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
@@ -430,11 +438,12 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def __repr__(self) -> str:
         """Show what was chosen."""
         estimator = repr(self.estimator)
+        hops = "" if self.hops is None else f", hops={self.hops}"
         return (
             f"{type(self).__name__}({self.domain!r}, max_rank={self.max_rank}, "
             f"encoder={type(self.encoder).__name__}, k_min={self.k_min}, k_max={self.k_max}, "
             f"estimator={estimator}, rejected={self.rejected!r}, "
-            f"memberships={self.memberships!r}, near_misses={self.near_misses})"
+            f"memberships={self.memberships!r}, near_misses={self.near_misses}{hops})"
         )
 
 

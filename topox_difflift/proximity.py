@@ -14,7 +14,7 @@ from torch_geometric.nn import MLP
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
 from topox_difflift.entmax import entmax
-from topox_difflift.neighbors import INPUT_NOISE, knn, squared_distances
+from topox_difflift.neighbors import INPUT_NOISE, knn, knn_within, squared_distances
 
 __all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "NeighborhoodSize"]
 
@@ -476,6 +476,7 @@ def search(
     two_sided: bool,
     near_misses: int,
     generator: torch.Generator | None,
+    within: tuple[Tensor, int] | None = None,
 ) -> Nearest:
     """
     Find the learned neighbourhood of every node.
@@ -503,6 +504,9 @@ def search(
         How many beyond k_max are listed then.
     generator : torch.Generator, optional
         Source of random numbers.
+    within : tuple, optional
+        Both directions of each edge, sorted, shape = (2, n_arcs), and how many of them away a
+        neighbour may be; by default anywhere in the graph.
 
     Returns
     -------
@@ -513,7 +517,13 @@ def search(
     # Without a kernel those beyond k_max have no gradient to give.
     beyond = near_misses if two_sided and kernel is not None else 0
     found = rule.k_max + beyond
-    index = knn(z.detach(), batch, found, num_graphs=num_graphs, include_self=include_self)
+    embedding = z.detach()
+    if within is None:
+        index = knn(embedding, batch, found, num_graphs=num_graphs, include_self=include_self)
+    else:
+        index = knn_within(
+            embedding, batch, *within, found, num_graphs=num_graphs, include_self=include_self
+        )
     taken, prob = rule(z, index[:, : rule.k_max].contiguous(), sample, generator)
     taken, prob = (torch.nn.functional.pad(part, (0, beyond)) for part in (taken, prob))
     return Nearest(index, taken, prob, z, kernel, two_sided)
