@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from topox_difflift import ragged
 from topox_difflift._neighbors_select import (
+    BLOCK_DEVICE,
     EXPANSION_NOISE,
     INPUT_NOISE,
     Graphs,
@@ -19,6 +20,9 @@ from topox_difflift._neighbors_select import (
 )
 from topox_difflift.compiled import arrays, usable
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["fill_others"]
 
 # Below this size a graph is one row block of a padded batch, from here on it is cut into rows.
@@ -28,7 +32,10 @@ _SPARE = 8
 # Numbers held at once: what stays in cache, and below what the allocator would return to the
 # system after every block.
 _BLOCK_PADDED = {"cpu": 2**18}
-_BLOCK_BIG = {"cpu": 2**21}
+_BLOCK_WHOLE = {"cpu": 2**21}
+# Rows and columns of a product within one graph.
+_TILE = {"cpu": (512, 1024)}
+_TILE_DEVICE = (4096, 8192)
 
 
 def fill_others(
@@ -61,9 +68,7 @@ def fill_others(
         _fill_small(out, graphs, chunk_rows)
     # Few by nature: each of them is work enough to hide this loop.
     for graph in big.nonzero().flatten().tolist():
-        width = max(int(graphs.sizes[graph]), (out.size(1) + _SPARE) * graphs.z.size(1))
-        rows = chunk_rows or rows_of(graphs, width, _BLOCK_BIG)
-        _fill_big(out, graphs, graph, rows)
+        _fill_big(out, graphs, graph, chunk_rows)
 
 
 def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
@@ -145,93 +150,141 @@ def _nearest(shifted: Tensor, norms: Tensor, k: int, tolerance: Tensor) -> Tenso
     return columns
 
 
-def _fill_big(out: Tensor, graphs: Graphs, graph: int, rows: int) -> None:
+def _fill_big(out: Tensor, graphs: Graphs, graph: int, chunk_rows: int | None) -> None:
     """Search one graph block of rows by block of rows, with memory linear in its size."""
     start, n_nodes = int(graphs.starts[graph]), int(graphs.sizes[graph])
-    k = min(out.size(1), n_nodes - 1)
-    search = _BigGraph.of(graphs, graph, k)
-    for first in range(0, n_nodes, rows):
-        last = min(n_nodes, first + rows)
-        out[start + first : start + last, :k] = search.nearest(first, last, k) + start
+    out = out[start : start + n_nodes, : n_nodes - 1]
+    # Reduced precision of float32 products (TF32, bfloat16) is the user's global choice.
+    single = graphs.dtype != torch.float64 and torch.get_float32_matmul_precision() == "highest"
+    rows = torch.arange(n_nodes, device=out.device)
+    for dtype in (torch.float32, torch.float64) if single else (torch.float64,):
+        rows = _BigGraph.of(graphs, graph, out.size(1), dtype).fill(out, rows, chunk_rows)
+        if not rows.numel():
+            break
+    out.add_(start)
 
 
 class _BigGraph(NamedTuple):
     """
     One graph, prepared for the search in two stages.
 
-    The columns are dealt out to groups. The c smallest distances of a row lie in the c
-    groups with the smallest minima, so that the costly selection sees only these. It runs
-    on products in the dtype of the input; what it may have missed is bounded by `slack`,
-    and rows where that could matter are searched again in float64.
+    First a few candidates more than needed are selected by products, then their distances are
+    computed anew. What the selection may have missed is bounded by `slack`.
+
+    Products are made tile by tile, while they stay in the cache. Of each tile compiled loops
+    keep what is smaller than all that was kept before. Without them the columns are dealt
+    out to groups: the c smallest distances of a row lie in the c groups with the smallest
+    minima, so that the costly selection sees only these.
     """
 
     z: Tensor
     norms: Tensor
     tolerance: Tensor
     query: Tensor
-    columns: Tensor
-    n_groups: int
+    points: Tensor
+    tile: int
+    per_group: int
     slack: Tensor
 
     @classmethod
-    def of(cls, graphs: Graphs, graph: int, k: int) -> _BigGraph:
-        """Pad the columns to whole groups and bound the rounding of a product."""
+    def of(cls, graphs: Graphs, graph: int, k: int, dtype: torch.dtype) -> _BigGraph:
+        """Pad the points to whole tiles and bound the rounding of a product in some dtype."""
         nodes = slice(int(graphs.starts[graph]), int(graphs.starts[graph] + graphs.sizes[graph]))
         # In units of the radius float32 neither overflows nor underflows.
         radius = graphs.norms[nodes].max().sqrt()
         radius = radius.where(radius > 0, 1)
         wide, norms = graphs.z[nodes] / radius, graphs.norms[nodes] / radius**2
         n_nodes, channels = wide.shape
-        # Reduced precision of float32 products (TF32, bfloat16) is the user's global choice.
-        reduced = torch.get_float32_matmul_precision() != "highest"
-        z = wide if reduced or graphs.dtype == torch.float64 else wide.float()
-        per_group = max(1, round((n_nodes / (k + _SPARE)) ** 0.5))
-        n_groups = -(-n_nodes // per_group)
+        z = wide.to(dtype)
+        # To select among the minima costs a tenth of what it costs to look at a point again.
+        per_group = max(1, round((n_nodes / (k + _SPARE)) ** 0.5 / 3))
+        n_tiles = -(-n_nodes // _TILE.get(z.device.type, _TILE_DEVICE)[1])
+        tile = per_group * -(-n_nodes // (n_tiles * per_group))
         # One product, of (-2 z, 1) and (z, norm), yields the distances less the row's norm.
         query = torch.cat([-2 * z, torch.ones_like(z[:, :1])], dim=1)
-        columns = z.new_zeros(channels + 1, n_groups * per_group)
-        columns[:channels, :n_nodes] = z.t()
-        columns[channels] = torch.inf
-        columns[channels, :n_nodes] = norms
-        slack = 4 * (channels + 4) * torch.finfo(z.dtype).eps * norms.max()
+        points = z.new_zeros(n_tiles * tile, channels + 1)
+        points[:n_nodes, :channels] = z
+        points[:, channels] = torch.inf
+        points[:n_nodes, channels] = norms
+        # Of the products of two stages, which may round differently.
+        slack = 8 * (channels + 4) * torch.finfo(dtype).eps * norms.max()
         tolerance = (graphs.tolerance[graph] / radius).view(1, 1)
-        return cls(wide, norms, tolerance, query, columns, n_groups, slack)
+        return cls(wide, norms, tolerance, query, points, tile, per_group, slack)
 
-    def nearest(self, first: int, last: int, k: int) -> Tensor:
-        """Return the neighbours of the nodes `first` to `last`, as local indices."""
-        if k + _SPARE >= self.n_groups:
-            return self._exhaustive(torch.arange(first, last, device=self.z.device), k)
-        values, columns = self._candidates(first, last, k + _SPARE)
+    def fill(self, out: Tensor, rows: Tensor, chunk_rows: int | None) -> Tensor:
+        """Write the neighbours of some nodes into their rows, and return those left uncertain."""
+        k, device = out.size(1), out.device.type
+        if k + _SPARE >= len(self.z) // self.per_group:
+            self._fill_exhaustively(out, rows)
+            return rows[:0]
+        unsure = torch.zeros_like(rows, dtype=torch.bool)
+        block = chunk_rows or _TILE.get(device, _TILE_DEVICE)[0]
+        for some, uncertain in zip(rows.split(block), unsure.split(block), strict=True):
+            out[some] = self._nearest(some, k, uncertain)
+        rows = rows[unsure]
+        if self.points.dtype == torch.float64 and rows.numel():
+            self._fill_exhaustively(out, rows)
+            return rows[:0]
+        return rows
+
+    def _nearest(self, rows: Tensor, k: int, unsure: Tensor) -> Tensor:
+        """Return the neighbours of some nodes, and mark those that may be others."""
+        select = self._scanned if usable(self.points) else self._grouped
+        values, columns = select(rows, k + _SPARE)
         differences = self.z.index_select(0, columns.flatten()).view(*columns.shape, -1)
-        differences -= self.z[first:last].unsqueeze(1)
+        differences -= self.z.index_select(0, rows).unsqueeze(1)
         distances = torch.linalg.vector_norm(differences, dim=2)
         kth = distances.kthvalue(k, dim=1, keepdim=True).values
-        found = resolve(distances, columns, kth, k, self.tolerance)
         # Whatever was left out lies at least this far.
-        beyond = distances_of(
-            values.amax(1, keepdim=True), self.norms[first:last, None] - self.slack
-        )
-        unsure = (beyond <= kth + self.tolerance).flatten().nonzero().flatten()
-        if unsure.numel():
-            found[unsure] = self._exhaustive(unsure + first, k)
-        return found
+        farthest, norms = values.amax(1, keepdim=True), self.norms.index_select(0, rows)
+        beyond = distances_of(farthest, norms.unsqueeze(1) - self.slack)
+        unsure.copy_((beyond <= kth + self.tolerance).squeeze(1))
+        return resolve(distances, columns, kth, k, self.tolerance)
 
-    def _candidates(self, first: int, last: int, count: int) -> tuple[Tensor, Tensor]:
-        """Select the `count` smallest shifted distances of each row."""
-        shifted = self.query[first:last] @ self.columns
-        shifted.diagonal(offset=first).fill_(torch.inf)
-        grouped = shifted.view(last - first, -1, self.n_groups)
-        groups = grouped.amin(1).topk(count, largest=False, sorted=False).indices
-        index = groups.unsqueeze(1).expand(-1, grouped.size(1), -1)
-        values, chosen = (
-            grouped.gather(2, index).flatten(1).topk(count, largest=False, sorted=False)
-        )
-        place = chosen.div(count, rounding_mode="floor")
-        return values, place * self.n_groups + groups.gather(1, chosen % count)
+    def _tiles(self, rows: Tensor, begins: list[int]) -> Iterator[Tensor]:
+        """Compute shifted distances of some rows, tile by tile, in the same memory."""
+        query = self.query.index_select(0, rows)
+        product = query.new_empty(len(rows), self.tile)
+        for begin in begins:
+            yield torch.mm(query, self.points[begin : begin + self.tile].t(), out=product)
 
-    def _exhaustive(self, rows: Tensor, k: int) -> Tensor:
-        """Search whole rows in float64."""
-        shifted = torch.addmm(self.norms, self.z.index_select(0, rows), self.z.t(), alpha=-2)
-        shifted.scatter_(1, rows.unsqueeze(1), torch.inf)
-        norms = self.norms[rows].unsqueeze(1)
-        return _nearest(shifted, norms, k, self.tolerance.expand_as(norms))
+    def _scanned(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Select the `count` smallest shifted distances of each row by compiled loops."""
+        from topox_difflift._neighbors_numba import keep_smallest
+
+        values = self.points.new_full((len(rows), count), torch.inf)
+        columns = torch.full((len(rows), count), -1)
+        kept = arrays(rows, values, columns)
+        begins = list(range(0, len(self.points), self.tile))
+        # First that of the rows themselves: where nodes follow one another in space as well,
+        # those of other tiles would come nearer one by one, and each be kept for a while.
+        own = int(rows[0]) // self.tile
+        begins = begins[own:] + begins[:own]
+        for begin, shifted in zip(begins, self._tiles(rows, begins), strict=True):
+            keep_smallest(shifted.numpy(), begin, *kept)
+        return values, columns
+
+    def _grouped(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Select the `count` smallest shifted distances of each row by groups."""
+        n_groups = self.tile // self.per_group
+        tiles = self._tiles(rows, list(range(0, len(self.points), self.tile)))
+        minima = torch.cat([tile.view(len(rows), -1, n_groups).amin(1) for tile in tiles], dim=1)
+        # One more, since the node itself is nearest.
+        groups = minima.topk(count + 1, largest=False, sorted=False).indices
+        begin = groups.div(n_groups, rounding_mode="floor") * self.tile + groups % n_groups
+        member = torch.arange(self.per_group, device=groups.device) * n_groups
+        columns = (begin.unsqueeze(2) + member).flatten(1)
+        points = self.points.index_select(0, columns.flatten()).view(*columns.shape, -1)
+        shifted = torch.bmm(points, self.query.index_select(0, rows).unsqueeze(2)).squeeze(2)
+        shifted.masked_fill_(columns == rows.unsqueeze(1), torch.inf)
+        values, chosen = shifted.topk(count, largest=False, sorted=False)
+        return values, columns.gather(1, chosen)
+
+    def _fill_exhaustively(self, out: Tensor, rows: Tensor) -> None:
+        """Search whole rows in float64, a few at once."""
+        block = _BLOCK_WHOLE.get(out.device.type, BLOCK_DEVICE) // len(self.z)
+        for some in rows.split(max(1, block)):
+            z, norms = self.z.index_select(0, some), self.norms.index_select(0, some).unsqueeze(1)
+            shifted = torch.addmm(self.norms, z, self.z.t(), alpha=-2)
+            shifted.scatter_(1, some.unsqueeze(1), torch.inf)
+            out[some] = _nearest(shifted, norms, out.size(1), self.tolerance.expand_as(norms))

@@ -15,11 +15,13 @@ from topox_difflift._numba import check_range, compiled
 from topox_difflift._sparse_numba import sort_by
 
 __all__ = [
-    "distances", "distances_backward", "nearest_others", "nearest_within", "pairs",
-    "ranked_lengths",
+    "distances", "distances_backward", "keep_smallest", "nearest_others", "nearest_within",
+    "pairs", "ranked_lengths",
 ]  # fmt: skip
 
 Array = np.ndarray
+
+_STRIDE = 64  # numbers that are looked at together
 
 
 @compiled
@@ -75,6 +77,39 @@ def nearest_others(
             for j in range(kept):
                 index[first + i, j] = first + columns[j]
     return index, -1
+
+
+@compiled
+def keep_smallest(tile: Array, begin: int, nodes: Array, values: Array, columns: Array) -> None:
+    """
+    Update the smallest numbers of each row of a matrix with those of a tile of its columns.
+
+    Parameters
+    ----------
+    tile : numpy.ndarray, shape = (n_rows, n_columns)
+        The tile.
+    begin : int
+        Its first column in the matrix.
+    nodes : numpy.ndarray, shape = (n_rows,), int64
+        Column of each row that is left out.
+    values, columns : numpy.ndarray, shape = (n_rows, count)
+        What was kept so far, the smallest first, and in which columns it is; changed.
+    """
+    last = values.shape[1] - 1
+    for row in range(len(tile)):
+        greatest = values[row, last]
+        for start in range(0, tile.shape[1], _STRIDE):
+            piece, smaller = tile[row, start : start + _STRIDE], np.int32(0)
+            # Counting has no branches, and most often there is nothing to be found.
+            for j in range(len(piece)):
+                smaller += np.int32(piece[j] < greatest)
+            if smaller == 0:
+                continue
+            for j in range(len(piece)):
+                column = begin + start + j
+                if piece[j] < greatest and column != nodes[row]:
+                    _insert(piece[j], column, last, values[row], columns[row])
+                    greatest = values[row, last]
 
 
 @compiled

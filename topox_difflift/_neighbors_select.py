@@ -10,8 +10,8 @@ from torch import Tensor
 from topox_difflift import ragged
 
 __all__ = [
-    "EXPANSION_NOISE", "INPUT_NOISE", "Graphs", "distances_of", "in_order", "raise_not_finite",
-    "resolve", "rows_of",
+    "BLOCK_DEVICE", "EXPANSION_NOISE", "INPUT_NOISE", "Graphs", "distances_of", "in_order",
+    "raise_not_finite", "resolve", "rows_of",
 ]  # fmt: skip
 
 #: What noise may do to an embedding, relative to its norm: a few units in the last place, since
@@ -25,8 +25,8 @@ INPUT_NOISE = {
 #: What the expansion |a|^2 + |b|^2 - 2ab in float64 does to a small distance, relative to the
 # radius of the graph: about the square root of the rounding unit.
 EXPANSION_NOISE = 2.0**-20
-# Numbers held at once on a device: enough to fill it.
-_BLOCK_DEVICE = 2**25
+#: Numbers held at once on a device: enough to fill it.
+BLOCK_DEVICE = 2**25
 
 
 class Graphs(NamedTuple):
@@ -88,7 +88,7 @@ def rows_of(graphs: Graphs, width: int, blocks: dict[str, int]) -> int:
     int
         At least 1.
     """
-    return max(1, blocks.get(graphs.z.device.type, _BLOCK_DEVICE) // max(1, width))
+    return max(1, blocks.get(graphs.z.device.type, BLOCK_DEVICE) // max(1, width))
 
 
 def distances_of(shifted: Tensor, norms: Tensor) -> Tensor:
