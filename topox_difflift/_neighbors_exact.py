@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from topox_difflift import ragged
+from topox_difflift._neighbors_index import fill_by_index
 from topox_difflift._neighbors_select import (
     BLOCK_DEVICE,
     EXPANSION_NOISE,
     INPUT_NOISE,
+    SPARE,
     Graphs,
     distances_of,
+    nearest_of,
     raise_not_finite,
     resolve,
     rows_of,
@@ -23,12 +26,12 @@ from topox_difflift.compiled import arrays, usable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch_geometric.nn.pool import KNNIndex
+
 __all__ = ["fill_others"]
 
 # Below this size a graph is one row block of a padded batch, from here on it is cut into rows.
 _BIG = 1024
-# Candidates beyond k: the more, the rarer a row whose selection cannot be certified.
-_SPARE = 8
 # Numbers held at once: what stays in cache, and below what the allocator would return to the
 # system after every block.
 _BLOCK_PADDED = {"cpu": 2**18}
@@ -39,7 +42,12 @@ _TILE_DEVICE = (4096, 8192)
 
 
 def fill_others(
-    out: Tensor, z: Tensor, batch: Tensor, sizes: Tensor, chunk_rows: int | None
+    out: Tensor,
+    z: Tensor,
+    batch: Tensor,
+    sizes: Tensor,
+    chunk_rows: int | None,
+    index: KNNIndex | None,
 ) -> None:
     """
     Write the nearest other nodes of every node.
@@ -56,6 +64,8 @@ def fill_others(
         Number of nodes of each graph.
     chunk_rows : int, optional
         Rows of distances that are held at once.
+    index : torch_geometric.nn.pool.KNNIndex, optional
+        What searches graphs that are big.
     """
     big = sizes > _BIG
     compiled = usable(z)
@@ -68,7 +78,13 @@ def fill_others(
         _fill_small(out, graphs, chunk_rows)
     # Few by nature: each of them is work enough to hide this loop.
     for graph in big.nonzero().flatten().tolist():
-        _fill_big(out, graphs, graph, chunk_rows)
+        nodes = graphs.nodes(graph)
+        rows = out[nodes, : nodes.stop - nodes.start - 1]
+        if index is None:
+            _fill_big(rows, graphs, graph, chunk_rows)
+        else:
+            fill_by_index(rows, graphs, graph, index)
+        rows.copy_(torch.where(rows < 0, -1, rows + nodes.start))
 
 
 def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
@@ -152,16 +168,13 @@ def _nearest(shifted: Tensor, norms: Tensor, k: int, tolerance: Tensor) -> Tenso
 
 def _fill_big(out: Tensor, graphs: Graphs, graph: int, chunk_rows: int | None) -> None:
     """Search one graph block of rows by block of rows, with memory linear in its size."""
-    start, n_nodes = int(graphs.starts[graph]), int(graphs.sizes[graph])
-    out = out[start : start + n_nodes, : n_nodes - 1]
     # Reduced precision of float32 products (TF32, bfloat16) is the user's global choice.
     single = graphs.dtype != torch.float64 and torch.get_float32_matmul_precision() == "highest"
-    rows = torch.arange(n_nodes, device=out.device)
+    rows = torch.arange(len(out), device=out.device)
     for dtype in (torch.float32, torch.float64) if single else (torch.float64,):
         rows = _BigGraph.of(graphs, graph, out.size(1), dtype).fill(out, rows, chunk_rows)
         if not rows.numel():
             break
-    out.add_(start)
 
 
 class _BigGraph(NamedTuple):
@@ -189,15 +202,11 @@ class _BigGraph(NamedTuple):
     @classmethod
     def of(cls, graphs: Graphs, graph: int, k: int, dtype: torch.dtype) -> _BigGraph:
         """Pad the points to whole tiles and bound the rounding of a product in some dtype."""
-        nodes = slice(int(graphs.starts[graph]), int(graphs.starts[graph] + graphs.sizes[graph]))
-        # In units of the radius float32 neither overflows nor underflows.
-        radius = graphs.norms[nodes].max().sqrt()
-        radius = radius.where(radius > 0, 1)
-        wide, norms = graphs.z[nodes] / radius, graphs.norms[nodes] / radius**2
+        wide, norms, tolerance = graphs.scaled(graph)
         n_nodes, channels = wide.shape
         z = wide.to(dtype)
         # To select among the minima costs a tenth of what it costs to look at a point again.
-        per_group = max(1, round((n_nodes / (k + _SPARE)) ** 0.5 / 3))
+        per_group = max(1, round((n_nodes / (k + SPARE)) ** 0.5 / 3))
         n_tiles = -(-n_nodes // _TILE.get(z.device.type, _TILE_DEVICE)[1])
         tile = per_group * -(-n_nodes // (n_tiles * per_group))
         # One product, of (-2 z, 1) and (z, norm), yields the distances less the row's norm.
@@ -208,13 +217,12 @@ class _BigGraph(NamedTuple):
         points[:n_nodes, channels] = norms
         # Of the products of two stages, which may round differently.
         slack = 8 * (channels + 4) * torch.finfo(dtype).eps * norms.max()
-        tolerance = (graphs.tolerance[graph] / radius).view(1, 1)
         return cls(wide, norms, tolerance, query, points, tile, per_group, slack)
 
     def fill(self, out: Tensor, rows: Tensor, chunk_rows: int | None) -> Tensor:
         """Write the neighbours of some nodes into their rows, and return those left uncertain."""
         k, device = out.size(1), out.device.type
-        if k + _SPARE >= len(self.z) // self.per_group:
+        if k + SPARE >= len(self.z) // self.per_group:
             self._fill_exhaustively(out, rows)
             return rows[:0]
         unsure = torch.zeros_like(rows, dtype=torch.bool)
@@ -230,16 +238,13 @@ class _BigGraph(NamedTuple):
     def _nearest(self, rows: Tensor, k: int, unsure: Tensor) -> Tensor:
         """Return the neighbours of some nodes, and mark those that may be others."""
         select = self._scanned if usable(self.points) else self._grouped
-        values, columns = select(rows, k + _SPARE)
-        differences = self.z.index_select(0, columns.flatten()).view(*columns.shape, -1)
-        differences -= self.z.index_select(0, rows).unsqueeze(1)
-        distances = torch.linalg.vector_norm(differences, dim=2)
-        kth = distances.kthvalue(k, dim=1, keepdim=True).values
+        values, columns = select(rows, k + SPARE)
+        found, kth = nearest_of(self.z, rows, columns, k, self.tolerance)
         # Whatever was left out lies at least this far.
         farthest, norms = values.amax(1, keepdim=True), self.norms.index_select(0, rows)
         beyond = distances_of(farthest, norms.unsqueeze(1) - self.slack)
         unsure.copy_((beyond <= kth + self.tolerance).squeeze(1))
-        return resolve(distances, columns, kth, k, self.tolerance)
+        return found
 
     def _tiles(self, rows: Tensor, begins: list[int]) -> Iterator[Tensor]:
         """Compute shifted distances of some rows, tile by tile, in the same memory."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from topox_difflift import ragged
 
 __all__ = [
-    "BLOCK_DEVICE", "EXPANSION_NOISE", "INPUT_NOISE", "Graphs", "distances_of", "in_order",
-    "raise_not_finite", "resolve", "rows_of",
+    "BLOCK_DEVICE", "EXPANSION_NOISE", "INPUT_NOISE", "SPARE", "Graphs", "distances_of", "in_order",
+    "nearest_of", "raise_not_finite", "resolve", "rows_of",
 ]  # fmt: skip
 
 #: What noise may do to an embedding, relative to its norm: a few units in the last place, since
@@ -27,6 +27,9 @@ INPUT_NOISE = {
 EXPANSION_NOISE = 2.0**-20
 #: Numbers held at once on a device: enough to fill it.
 BLOCK_DEVICE = 2**25
+#: Candidates beyond k, among which distances computed anew decide: the more, the rarer a row
+#: whose selection cannot be certified.
+SPARE = 8
 
 
 class Graphs(NamedTuple):
@@ -68,6 +71,47 @@ class Graphs(NamedTuple):
         extent = radius + torch.linalg.vector_norm(mean, dim=1)
         tolerance = EXPANSION_NOISE * radius + INPUT_NOISE[z.dtype] * extent
         return cls(wide, norms.square_(), tolerance, sizes, ragged.starts(sizes), z.dtype)
+
+    def scaled(self, graph: int) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        One graph in units of its radius, in which float32 neither overflows nor underflows.
+
+        Parameters
+        ----------
+        graph : int
+            Its number.
+
+        Returns
+        -------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+        norms : torch.Tensor, shape = (n_nodes,)
+            Their squared norms.
+        tolerance : torch.Tensor, shape = (1, 1)
+            Difference up to which two distances are equal.
+        """
+        nodes = self.nodes(graph)
+        radius = self.norms[nodes].max().sqrt()
+        radius = radius.where(radius > 0, 1)
+        tolerance = (self.tolerance[graph] / radius).view(1, 1)
+        return self.z[nodes] / radius, self.norms[nodes] / radius**2, tolerance
+
+    def nodes(self, graph: int) -> slice:
+        """
+        Nodes of one graph.
+
+        Parameters
+        ----------
+        graph : int
+            Its number.
+
+        Returns
+        -------
+        slice
+            Its rows.
+        """
+        start = int(self.starts[graph])
+        return slice(start, start + int(self.sizes[graph]))
 
 
 def rows_of(graphs: Graphs, width: int, blocks: dict[str, int]) -> int:
@@ -134,6 +178,41 @@ def resolve(distances: Tensor, columns: Tensor, last: Tensor, k: int, tolerance:
     rank = contested.masked_fill_(distances < last - tolerance, -1)
     chosen = rank.topk(k, dim=1, largest=False, sorted=False).indices
     return in_order(distances.gather(1, chosen), columns.gather(1, chosen), tolerance)
+
+
+def nearest_of(
+    z: Tensor, rows: Tensor, columns: Tensor, k: int, tolerance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """
+    Select the `k` nearest of a few candidates of some nodes.
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape = (n_nodes, channels)
+        Embeddings of one graph, in float64.
+    rows : torch.Tensor, shape = (n_rows,), int64
+        The nodes.
+    columns : torch.Tensor, shape = (n_rows, n_candidates), int64
+        Candidates of each, at least `k`, and `n_nodes` where there is none.
+    k : int
+        Number of neighbours.
+    tolerance : torch.Tensor, shape = (1, 1)
+        Difference up to which two distances are equal.
+
+    Returns
+    -------
+    found : torch.Tensor, shape = (n_rows, k), int64
+        The nearest first, -1 where there are no more.
+    kth : torch.Tensor, shape = (n_rows, 1)
+        The k-th smallest distance, infinite where there are fewer.
+    """
+    there = columns.clamp(max=len(z) - 1)
+    differences = z.index_select(0, there.flatten()).view(*columns.shape, -1)
+    differences -= z.index_select(0, rows).unsqueeze(1)
+    distances = torch.linalg.vector_norm(differences, dim=2)
+    distances.masked_fill_(columns == len(z), torch.inf)
+    kth = distances.kthvalue(k, dim=1, keepdim=True).values
+    return resolve(distances, columns, kth, k, tolerance), kth
 
 
 def in_order(distances: Tensor, columns: Tensor, tolerance: Tensor) -> Tensor:

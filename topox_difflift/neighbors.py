@@ -18,6 +18,8 @@ from topox_difflift.sparse import Segments, stable_order
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch_geometric.nn.pool import KNNIndex
+
 __all__ = ["INPUT_NOISE", "knn", "knn_within", "pairs", "rank_by_length", "squared_distances"]
 
 
@@ -29,6 +31,7 @@ def knn(
     num_graphs: int | None = None,
     include_self: bool = False,
     chunk_rows: int | None = None,
+    index: KNNIndex | None = None,
 ) -> Tensor:
     r"""
     Find the `k` nearest nodes of every node within its own graph.
@@ -61,6 +64,11 @@ def knn(
         Whether a node is its own first neighbour, counted among the `k`, or never one.
     chunk_rows : int, optional
         Rows of distances that are held at once; by default as many as run fastest.
+    index : torch_geometric.nn.pool.KNNIndex, optional
+        Searches graphs of more than 1024 nodes, each by an index of its own with the same
+        settings; this one is left as it is. It proposes a few candidates more than `k`, of
+        which the nearest are taken by the rule above; what it does not propose is not found,
+        nor are equals of the last that it proposes.
 
     Returns
     -------
@@ -77,7 +85,7 @@ def knn(
         _check_positive("chunk_rows", chunk_rows)
 
     def fill(out: Tensor, z: Tensor, batch: Tensor, sizes: Tensor) -> None:
-        fill_others(out, z, batch, sizes, chunk_rows)
+        fill_others(out, z, batch, sizes, chunk_rows, index)
 
     return _search(fill, z, batch, k, num_graphs, include_self)
 

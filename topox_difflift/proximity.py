@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
 from topox_difflift.entmax import entmax
 from topox_difflift.neighbors import INPUT_NOISE, knn, knn_within, squared_distances
+
+if TYPE_CHECKING:
+    from torch_geometric.nn.pool import KNNIndex
 
 __all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "NeighborhoodSize"]
 
@@ -477,6 +480,7 @@ def search(
     near_misses: int,
     generator: torch.Generator | None,
     within: tuple[Tensor, int] | None = None,
+    index: KNNIndex | None = None,
 ) -> Nearest:
     """
     Find the learned neighbourhood of every node.
@@ -507,6 +511,8 @@ def search(
     within : tuple, optional
         Both directions of each edge, sorted, shape = (2, n_arcs), and how many of them away a
         neighbour may be; by default anywhere in the graph.
+    index : torch_geometric.nn.pool.KNNIndex, optional
+        What searches big graphs, if not `within`.
 
     Returns
     -------
@@ -519,11 +525,13 @@ def search(
     found = rule.k_max + beyond
     embedding = z.detach()
     if within is None:
-        index = knn(embedding, batch, found, num_graphs=num_graphs, include_self=include_self)
+        nearest = knn(
+            embedding, batch, found, num_graphs=num_graphs, include_self=include_self, index=index
+        )
     else:
-        index = knn_within(
+        nearest = knn_within(
             embedding, batch, *within, found, num_graphs=num_graphs, include_self=include_self
         )
-    taken, prob = rule(z, index[:, : rule.k_max].contiguous(), sample, generator)
+    taken, prob = rule(z, nearest[:, : rule.k_max].contiguous(), sample, generator)
     taken, prob = (torch.nn.functional.pad(part, (0, beyond)) for part in (taken, prob))
-    return Nearest(index, taken, prob, z, kernel, two_sided)
+    return Nearest(nearest, taken, prob, z, kernel, two_sided)
