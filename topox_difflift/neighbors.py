@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch_geometric.nn.pool import KNNIndex
 
-__all__ = ["INPUT_NOISE", "knn", "knn_within", "pairs", "rank_by_length", "squared_distances"]
+__all__ = ["knn", "knn_within", "pairs", "rank_by_length", "squared_distances"]
 
 
 def knn(

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import MLP
 
+from topox_difflift._neighbors_select import INPUT_NOISE
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
 from topox_difflift.entmax import entmax
-from topox_difflift.neighbors import INPUT_NOISE, knn, knn_within, squared_distances
+from topox_difflift.neighbors import knn, knn_within, squared_distances
 
 if TYPE_CHECKING:
     from torch_geometric.nn.pool import KNNIndex
