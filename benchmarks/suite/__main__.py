@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .children import Task, run
-from .limits import machine
+from .machine import machine
 from .marks import growth, marks
 from .plan import PLANS
 from .report import markdown, plot
@@ -41,10 +42,10 @@ def measure(tasks: list[Task], common: dict[str, Any], threads: int) -> dict[str
             if task.function == "steps.by_stage":
                 shared["folder"] = Path(folder)
             rows = run(task, shared, threads)
-            results[task.section] += [{**row, "function": task.function} for row in rows]
+            results[task.section] += rows
             said = next((f" -- {row['reason']}" for row in rows if "reason" in row), "")
             took = time.perf_counter() - start
-            print(f"[{place}/{len(tasks)}] {task}: {took:.1f} s{said}", flush=True)
+            print(f"  [{place}/{len(tasks)}] after {took:.1f} s{said}", flush=True)
     return results
 
 
@@ -78,6 +79,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, write the results; where growth is checked, 1 says that it is too fast."""
     options = arguments()
+    # So that measurements that run end as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     tasks = [task for task in PLANS[options.plan].tasks() if task.section in options.only]
     tasks = [task for task in tasks if options.match in str(task)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import time
 import warnings
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -58,7 +59,9 @@ def run(task: Task, common: dict[str, Any], threads: int) -> list[dict[str, Any]
     if "forkserver" in methods:
         context.set_forkserver_preload([f"{PACKAGE}.{module}" for module in MODULES])
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=measured, args=(task, common, threads, sending))
+    # As a daemon it ends with this process.
+    arguments = task, common, threads, sending
+    process = context.Process(target=measured, args=arguments, daemon=True)
     process.start()
     sending.close()
     try:
@@ -73,7 +76,8 @@ def run(task: Task, common: dict[str, Any], threads: int) -> list[dict[str, Any]
         found = {"reason": str(error)}
     process.join()
     rows = found if isinstance(found, list) else [found]
-    return [{**task.settings, "engine": task.engine, **row} for row in rows]
+    said = {"function": task.function, "engine": task.engine, **task.settings}
+    return [{**said, **row} for row in rows]
 
 
 def measured(task: Task, common: dict[str, Any], threads: int, sending: Connection) -> None:
@@ -94,5 +98,6 @@ def measured(task: Task, common: dict[str, Any], threads: int, sending: Connecti
         found = function(**task.settings, **common)
     except Exception as error:  # noqa: BLE001 -- a measurement that fails is a row that says why
         found = {"reason": reason(error)}
+    print(f"{task}: {time.process_time():.1f} s of CPU", flush=True)
     sending.send(found)
     sending.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,29 +14,8 @@ from .steps import CHANNELS, Network, key_of
 from .timing import in_turns
 
 
-def machine(threads: int, device: str) -> dict[str, Any]:
-    """Describe the machine."""
-    return {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "threads": threads,
-        "memory_gb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def cpu_model() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    names = info.read_text().split("\n") if info.exists() else []
-    return next((n.split(": ")[1] for n in names if n.startswith("model name")), platform.machine())
-
-
 def measure(
-    root: str, device: str, repetitions: int, nodes: int, size: int = 2048
+    name: str, root: str, device: str, repetitions: int, size: int = 1024
 ) -> dict[str, Any]:
     """Measure products of matrices and copies, a search and a sparse product beside them."""
     from topox_difflift.neighbors import knn
@@ -47,9 +23,10 @@ def measure(
     a = workloads.noise((size, size)).to(device)
     source = workloads.noise((2**24,)).to(device)
     target, wide = torch.empty_like(source), a.double()
+    data = workloads.load(name, root).to(device)
+    nodes = data.num_nodes
     z = workloads.noise((nodes, CHANNELS)).to(device)
     batch = torch.zeros(nodes, dtype=torch.long, device=device)
-    data = workloads.load(f"er-{nodes}", root).to(device)
     lifted = Network(data, "cell").lifted()
     matrix, x = lifted.incidence(1).T.coalesce(), z
     operand = SparseOperand.of(matrix)

@@ -60,39 +60,41 @@ class Plan:
     def _stages(self) -> Iterator[Task]:
         """Time every stage; the search of a graph is left to the next task with the same graph."""
         real, few = (*self.batches, *self.singles), min(3, self.repetitions)
+        fast = self.engines[0]
         domains = {"cell": real, "hypergraph": real if self.hypergraphs else ()}
         for domain, names in domains.items():
             for name in names:
-                yield task("stages", "steps.by_stage", name, self.repetitions, domain=domain)
+                yield task("stages", "steps.by_stage", name, self.repetitions, fast, domain=domain)
         for kind in self.kinds:
             for name in self._grown(kind):
                 for engine in self.engines:
                     yield task("stages", "steps.by_stage", name, few, engine, domain="cell")
         if self.hypergraphs:
             for name in self._grown(self.kinds[0]):
-                yield task("stages", "steps.by_stage", name, few, domain="hypergraph")
+                yield task("stages", "steps.by_stage", name, few, fast, domain="hypergraph")
         if self.strict:
-            yield task("stages", "steps.by_stage", f"er8-{self.sizes[-1]}", 1, domain="cell")
+            name = f"er8-{self.sizes[-1]}"
+            yield task("stages", "steps.by_stage", name, 1, fast, domain="cell")
 
     def _bare(self) -> Iterator[Task]:
         """Time the whole step beside its network."""
         for name in (*self.batches, *self.singles):
-            yield task("bare", "steps.against_bare", name, self.repetitions, layers=self.layers)
+            chosen = name, self.repetitions, self.engines[0]
+            yield task("bare", "steps.against_bare", *chosen, layers=self.layers)
 
     def _peers(self) -> Iterator[Task]:
         """Time what others do, and what the machine can."""
-        yield Task(
-            "limits", "limits.measure", {"nodes": self.sizes[-2], "repetitions": self.repetitions}
-        )
-        for name in (*self.batches, *self.searches):
-            for engine in self.engines if name in self.batches else self.engines[:1]:
-                yield task("peers", "peers.neighbours", name, self.repetitions, engine)
+        fast, repetitions = self.engines[0], self.repetitions
+        yield task("limits", "limits.measure", f"er-{self.sizes[-2]}", repetitions, fast)
+        for name in self.searches:
+            yield task("peers", "peers.neighbours", name, repetitions, fast)
         for name in (*self.batches, *self.bases):
-            yield task("peers", "peers.bases", name, self.repetitions)
+            yield task("peers", "peers.bases", name, repetitions, fast)
         for name in self.batches:
             for engine in self.engines:
-                yield task("peers", "peers.boundaries", name, self.repetitions, engine)
-            yield task("peers", "peers.steps", name, self.repetitions)
+                yield task("peers", "peers.neighbours", name, repetitions, engine)
+                yield task("peers", "peers.boundaries", name, repetitions, engine)
+            yield task("peers", "peers.steps", name, repetitions, fast)
 
 
 def task(
@@ -100,7 +102,7 @@ def task(
     function: str,
     name: str,
     repetitions: int,
-    engine: str = ENGINES[0],
+    engine: str,
     **settings: Any,
 ) -> Task:
     """Return the measurement of one workload."""
@@ -136,7 +138,7 @@ SMOKE = Plan(
     layers=(1,),
     searches=("er-200",),
     bases=("er-200",),
-    engines=ENGINES[:1],
+    engines=("tensors",),  # compiling would take longest
     hypergraphs=False,
     repetitions=1,
 )

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .stages import STAGES
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from .marks import Results
+
+
+#: What the stages are called, in order.
+STAGES = {
+    "embed": "encoder",
+    "search": "nearest neighbours",
+    "pairs": "sizes, closeness and pairs",
+    "cycles": "2-cells",
+    "accept": "score and draw",
+    "attach": "boundaries and features",
+    "matrices": "incidences and adjacencies as sparse tensors",
+    "TNN": "topological network",
+    "readout": "pool, head and loss",
+    "rest": "checks, and what is in no other stage",
+}
 
 
 def number(value: float | None, unit: str = "") -> str:

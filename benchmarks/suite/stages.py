@@ -30,19 +30,7 @@ if TYPE_CHECKING:
 
     from topox_difflift.nn import TopologicalNetwork
 
-#: What the stages are called, in order.
-STAGES = {
-    "embed": "encoder",
-    "search": "nearest neighbours",
-    "pairs": "sizes, closeness and pairs",
-    "cycles": "2-cells",
-    "accept": "score and draw",
-    "attach": "boundaries and features",
-    "matrices": "incidences and adjacencies as sparse tensors",
-    "TNN": "topological network",
-    "readout": "pool, head and loss",
-    "rest": "checks, and what is in no other stage",
-}
+#: Stage and direction, "forward" or "backward".
 Key = tuple[str, str]
 
 

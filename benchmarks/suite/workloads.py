@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import to_undirected
 
-from topox_difflift.datasets import load_dataset
+from topox_difflift.datasets import load_dataset, molecules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ def load(name: str, root: str) -> Data:
         if size:
             data.x = data.x @ noise((data.x.size(1), int(size))) / data.x.size(1) ** 0.5
         return data
-    graphs = load_dataset(kind, root)
+    graphs = molecules(int(size)) if kind == "molecules" else load_dataset(kind, root)
     chosen = [graphs[i % len(graphs)] for i in range(int(size))]
     return Batch.from_data_list(
         [Data(x=g.x, edge_index=g.edge_index, y=g.y.view(-1)) for g in chosen]
