@@ -35,11 +35,7 @@ def too_big(needed: int) -> MemoryError | None:
     if needed < 0.7 * free:
         return None
     gigabytes = f"needs {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free"
-    return DoesNotFitError(f"does not fit: {gigabytes}")
-
-
-class DoesNotFitError(MemoryError):
-    """Memory that one need not even try to allocate."""
+    return MemoryError(f"does not fit, {gigabytes}")
 
 
 class DenseNetwork(Network):

@@ -242,7 +242,10 @@ def plot(results: Results, folder: Path) -> None:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=6)
     save(figure, folder / "growth.png")
+    plt.close("all")
     rows = [row for row in results["stages"] if "reason" not in row]
+    if not rows:
+        return
     figure, axis = plt.subplots(figsize=(9, 1 + 0.25 * len(rows)))
     left = [0.0] * len(rows)
     for stage in STAGES:

@@ -73,8 +73,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"not installed: {error.name}"
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        return "out of memory"
-    return f"{type(error).__name__}: {error}".split("\n")[0]
+        return f"out of memory: {error}".split("\n")[0]
+    line = f"{type(error).__name__}: {error}".split("\n")[0]
+    return line if len(line) < 120 else f"{line[:117]}..."
 
 
 def ratio(one: dict[str, Any], other: dict[str, Any], key: str = "cpu") -> float | None:
