@@ -26,8 +26,8 @@ class Plan:
         Their nodes.
     layers : tuple of int
         Layers of the network beside which the whole step is timed.
-    searches, bases : tuple of str
-        Workloads on which others search, and find cycles.
+    searches, bases, dense : tuple of str
+        Workloads on which others search, and find cycles, and of the step with dense matrices.
     engines : tuple of str
         With and without compiled loops.
     hypergraphs : bool
@@ -45,6 +45,7 @@ class Plan:
     layers: tuple[int, ...]
     searches: tuple[str, ...]
     bases: tuple[str, ...]
+    dense: tuple[str, ...]
     engines: tuple[str, ...] = ENGINES
     hypergraphs: bool = True
     strict: bool = False
@@ -94,6 +95,7 @@ class Plan:
             for engine in self.engines:
                 yield task("peers", "peers.neighbours", name, repetitions, engine)
                 yield task("peers", "peers.boundaries", name, repetitions, engine)
+        for name in self.dense:
             yield task("peers", "peers.steps", name, repetitions, fast)
 
 
@@ -117,16 +119,18 @@ FULL = Plan(
     layers=(1, 2, 4),
     searches=("er-1000", "er-10000", "er-100000"),
     bases=("er-1000", "er-10000", "grid-1000", "grid-10000"),
+    dense=tuple(f"{name}-{n}" for name in ("MUTAG", "NCI1") for n in (32, 128, 512)),
     strict=True,
 )
 QUICK = Plan(
     batches=("molecules-32", "molecules-128"),
     singles=(),
     kinds=("er", "grid"),
-    sizes=(1_000, 4_000, 16_000),
+    sizes=(1_000, 3_000, 10_000),
     layers=(1, 2),
     searches=("er-1000",),
     bases=("er-1000",),
+    dense=("molecules-32",),
     hypergraphs=False,
     repetitions=3,
 )
@@ -138,6 +142,7 @@ SMOKE = Plan(
     layers=(1,),
     searches=("er-200",),
     bases=("er-200",),
+    dense=("molecules-8",),
     engines=("tensors",),  # compiling would take longest
     hypergraphs=False,
     repetitions=1,
