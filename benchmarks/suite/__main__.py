@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from .report import markdown, plot
 
 SECTIONS = ("limits", "stages", "bare", "peers")
 #: Bounds that hold on a machine with other things to do, of exponents over all sizes.
-GENEROUS = {"time, step": 1.45, "memory, step": 1.3, "entries": 1.3}
+GENEROUS = {"time, step without search": 1.45, "memory, step": 1.3, "entries": 1.3}
 
 
 def measure(tasks: list[Task], common: dict[str, Any], threads: int) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("suite"), help="folder of the results")
     parser.add_argument("--plan", choices=list(PLANS), default="full")
     parser.add_argument("--quick", action="store_const", dest="plan", const="quick")
+    parser.add_argument("--strict", action="store_true", help="the largest graph with more edges")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--match", default="", help="only tasks whose line has these words")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -82,7 +84,8 @@ def main() -> int:
     # So that measurements that run end as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    tasks = [task for task in PLANS[options.plan].tasks() if task.section in options.only]
+    plan = replace(PLANS[options.plan], strict=options.strict)
+    tasks = [task for task in plan.tasks() if task.section in options.only]
     tasks = [task for task in tasks if options.match in str(task)]
     start = time.perf_counter()
     common = {"root": options.root, "device": options.device}

@@ -44,7 +44,7 @@ class Task:
     function: str
     settings: dict[str, Any] = field(default_factory=dict)
     engine: str = "numba"
-    seconds: float = 300.0
+    seconds: float = 600.0
 
     def __str__(self) -> str:
         """Say what is measured, in one line."""

@@ -72,10 +72,12 @@ def neighbours(name: str, root: str, device: str, repetitions: int) -> dict[str,
         batch = torch.zeros(len(z), dtype=torch.long, device=device)
         contenders = {
             "ours": partial(knn, z, batch, K),
-            "plain chunks": partial(searches.plain_chunks, z, K, max(1, 2**21 // len(z))),
             "dense": partial(searches.dense, z, batch, K),
             "faiss, flat": faiss_search(z),
         }
+        if len(z) <= 20_000:
+            rows = max(1, 2**21 // len(z))
+            contenders["plain chunks"] = partial(searches.plain_chunks, z, K, rows)
         numbers = len(z) ** 2
     if error := dense.too_big(4 * 3 * numbers):
         contenders["dense"] = missing(error)

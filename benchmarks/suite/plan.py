@@ -120,7 +120,6 @@ FULL = Plan(
     searches=("er-1000", "er-10000", "er-100000"),
     bases=("er-1000", "er-10000", "grid-1000", "grid-10000"),
     dense=tuple(f"{name}-{n}" for name in ("MUTAG", "NCI1") for n in (32, 128, 512)),
-    strict=True,
 )
 QUICK = Plan(
     batches=("molecules-32", "molecules-128"),

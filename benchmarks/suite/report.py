@@ -231,11 +231,13 @@ def plot(results: Results, folder: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
     for row in results["growth"]:
-        for axis, quantity in zip(axes, ("time, step", "memory, step"), strict=True):
+        for axis, quantity in zip(axes, ("time, step without search", "memory, step"), strict=True):
             if row["quantity"] == quantity and row["exponent"] is not None:
                 label = f"{row['kind']}, {row['domain']}, {row['engine']}: {row['exponent']:.2f}"
                 axis.loglog(row["nodes"], row["values"], marker="o", label=label)
-    for axis, label in zip(axes, ("ms of a step, search aside", "MB added by a step"), strict=True):
+    for axis, label in zip(
+        axes, ("ms forward + backward, search aside", "MB added by a step"), strict=True
+    ):
         axis.set_xlabel("nodes")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)

@@ -52,7 +52,8 @@ class Network:
         classes, level = int(data.y.max()) + 1, workloads.level(data)
         model = TopologicalNetwork(lift, tnn, classes, level, hidden_channels=CHANNELS)
         self.model = model.to(data.x.device)
-        self.model(data)
+        # The head takes its width from the first input; also compiles.
+        self.model(workloads.smallest(data))
         self.optimizer = torch.optim.Adam(self.model.parameters())
 
     def logits(self) -> Tensor:
@@ -149,31 +150,32 @@ def by_stage(
 ) -> dict[str, Any]:
     """Measure time and memory of a step and of its stages."""
     data = workloads.load(name, root).to(device)
-    large = workloads.level(data) == "node" and data.num_nodes > workloads.LARGE_NODES
-    with searched_once(folder / f"{name}-{domain}", device) if large else nullcontext({}) as search:
-        network = Network(data, domain)
+    network, clock, peak = Network(data, domain), Clock(device), Peak(device)
+    huge = data.num_nodes > workloads.HUGE_NODES
+    with searched_once(folder / f"{name}-{domain}", device) if huge else nullcontext({}) as search:
         charged: list[dict] = []
-        clock = Clock(device)
+        counts = counting(network.model)
 
         def watched() -> None:
             network.optimizer.zero_grad()
             clock.step(network.model, network.loss)
+            network.optimizer.step()
             charged.append(clock.charged)
 
-        times = in_turns({"step": network.step, "watched": watched}, repetitions, device=device)
-        process, peak = peak_of(device), Peak(device)
+        times = in_turns({"step": watched}, repetitions, device=device)
+        if "reason" in times["step"]:
+            return {"workload": name, "domain": domain, **times["step"]}
+        process = peak_of(device)
         return_freed()
         network.optimizer.zero_grad()
         before = resident("VmRSS") if device == "cpu" else torch.cuda.memory_allocated() / 2**20
         peak.step(network.model, network.loss)
-        lifted = network.lifted()
     return {
         "workload": name,
         "domain": domain,
         "nodes": data.num_nodes,
         "arcs": data.num_edges,
-        "cells": lifted.num_cells,
-        "entries": entries(lifted),
+        **counts,
         "step": times["step"],
         "stages": medians(charged[1:] or charged),
         "memory": peak.highest - before,
@@ -183,12 +185,27 @@ def by_stage(
     }
 
 
-def entries(lifted: LiftedComplex) -> int:
-    """Count the stored entries of the matrices that the network reads."""
-    matrices = [lifted.incidence(rank) for rank in range(1, lifted.max_rank + 1)]
-    if lifted.domain == "cell":
-        matrices.append(lifted.adjacency_1)
-    return sum(matrix._nnz() for matrix in matrices)
+def counting(model: TopologicalNetwork) -> dict[str, Any]:
+    """
+    Count, in each forward pass, the cells and the entries of the matrices that the network reads.
+
+    It is done while they are there; to hold on to them, or to make them again, would cost memory
+    and time that a step does not.
+    """
+    made: list[LiftedComplex] = []
+    counts: dict[str, Any] = {}
+
+    def count(*_: Any) -> None:
+        lifted = made.pop()
+        read = lifted.opened() if model.adapter.opened else lifted
+        matrices = [read.incidence(rank) for rank in range(1, read.max_rank + 1)]
+        if read.domain == "cell":
+            matrices.append(read.adjacency_1)
+        counts.update(cells=read.num_cells, entries=sum(matrix._nnz() for matrix in matrices))
+
+    model.lift.register_forward_hook(lambda *call: made.append(call[-1]))
+    model.tnn.register_forward_hook(count)
+    return counts
 
 
 def nested(charged: dict[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WIDTH = 32
-#: From this size on the search for neighbours is quadratic, and `LARGE` settings apply.
-LARGE_NODES = 1024
-#: Options of `DiffLift` on large graphs. The exact search is timed by itself and its result is
-#: used in every step.
+#: From this size on a graph is large, and has the options `LARGE`.
+LARGE_NODES = 1_024
+#: From this size on the exact search, which is quadratic, is run once; every step uses its result.
+HUGE_NODES = 20_000
+#: Options of `DiffLift` on large graphs, such as a search that is not exact.
 LARGE: dict[str, Any] = {}
 
 
@@ -46,6 +47,12 @@ def load(name: str, root: str) -> Data:
     return Batch.from_data_list(
         [Data(x=g.x, edge_index=g.edge_index, y=g.y.view(-1)) for g in chosen]
     )
+
+
+def smallest(data: Data) -> Data:
+    """Return a graph with a cycle, and with features as wide as those of another."""
+    graph = Data(x=data.x.new_ones(9, data.x.size(1)), edge_index=to_undirected(grid_edges(9)))
+    return graph.to(data.x.device)
 
 
 def level(data: Data) -> str:
