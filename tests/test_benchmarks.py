@@ -37,7 +37,7 @@ def test_files_lie_beside_each_other(folder, results):
     assert results["machine"]["torch"] in text
 
 
-def test_stages_add_up_to_the_step(results):
+def test_every_stage_is_watched_forward_and_backward(results):
     rows = results["stages"]
     assert {row["name"] for row in rows} == {"molecules-8", "er-200", "er-800"}
     for row in rows:
