@@ -50,11 +50,6 @@ def compare(
     return {"topic": topic, "workload": workload, "ours": ours, "contenders": times}
 
 
-def graph_of(data: Data) -> Any:
-    """Return the checked graph that a lifting works on."""
-    return check_graph(data)
-
-
 def neighbours(name: str, root: str, device: str, repetitions: int) -> dict[str, Any]:
     """Compare searches: in a batch with the distances and their gradient, in one graph alone."""
     data = workloads.load(name, root).to(device)
