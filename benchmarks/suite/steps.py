@@ -196,7 +196,7 @@ def by_stage(
 
 def counting(model: TopologicalNetwork) -> dict[str, Any]:
     """
-    Count, in each forward pass, the cells and the entries of the matrices that the network reads.
+    Count, in each forward pass, the cells and the entries of their boundaries.
 
     It is done while they are there; to hold on to them, or to make them again, would cost memory
     and time that a step does not.
@@ -207,10 +207,8 @@ def counting(model: TopologicalNetwork) -> dict[str, Any]:
     def count(*_: Any) -> None:
         lifted = made.pop()
         read = lifted.opened() if model.adapter.opened else lifted
-        matrices = [read.incidence(rank) for rank in range(1, read.max_rank + 1)]
-        if read.domain == "cell":
-            matrices.append(read.adjacency_1)
-        counts.update(cells=read.num_cells, entries=sum(matrix._nnz() for matrix in matrices))
+        boundaries = [read.incidence(rank) for rank in range(1, read.max_rank + 1)]
+        counts.update(cells=read.num_cells, entries=sum(matrix._nnz() for matrix in boundaries))
 
     model.lift.register_forward_hook(lambda *call: made.append(call[-1]))
     model.tnn.register_forward_hook(count)

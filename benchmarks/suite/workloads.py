@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 WIDTH = 32
 #: From this size on a graph is large, and has the options `LARGE`.
-LARGE_NODES = 1_024
+LARGE_NODES = 5_000
 #: From this size on the exact search, which is quadratic, is run once; every step uses its result.
 HUGE_NODES = 20_000
 #: Options of `DiffLift` on large graphs, such as a search that is not exact.
-LARGE: dict[str, Any] = {}
+LARGE: dict[str, Any] = {"hops": 2}
 
 
 def load(name: str, root: str) -> Data:
