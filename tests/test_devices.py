@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import far
 import model_table
 import pytest
 import torch
@@ -553,6 +554,35 @@ def syncs(function: Callable[[], object]) -> Counter[str]:
             torch.cuda.set_sync_debug_mode("default")
     found = [w for w in said if "synchronizing CUDA operation" in str(w.message)]
     return Counter(f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in found)
+
+
+#: Waits of the host in one forward pass in training, by domain and stage. They depend neither on
+#: the number of graphs nor on their size.
+WAITS: dict[str, dict[str, int]] = {}
+#: Some stages group rows by size, and wait once for each octave of sizes.
+LIKE = 4
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_where_the_host_would_wait(domain: str) -> None:
+    """On a device that is not there, so that a wait that is added is found on any machine."""
+    found = []
+    for repeats in (1, 4):
+        lift, data = _lift(domain), Batch.from_data_list(molecules(LIKE) * repeats)
+        data.x, data.edge_attr = data.x.double(), data.edge_attr.double()
+        lifted = lift(data)
+        moved, sent = far.move(copy.deepcopy(lift)), far.send(data)
+        with far.counted() as waits:
+            there = moved(sent)
+        # It is the way of a device that was counted, and it leads to the same cells.
+        assert there.x_1.device.type == far.DEVICE
+        for name, tensor in tensors(lifted):
+            torch.testing.assert_close(dict(tensors(there))[name].here, tensor, **CLOSE)
+        found.append((dict(waits.stages), waits.places))
+    assert found[0] == found[1]
+    stages, places = found[0]
+    listed = "".join(f"\n  {n:3} {place}" for place, n in places.most_common())
+    assert stages == WAITS[domain], f"{domain!r}: {stages},{listed}"
 
 
 @on_accelerators
