@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 import torch
@@ -49,7 +49,7 @@ class FarTensor(torch.Tensor):
     here: torch.Tensor
 
     @staticmethod
-    def __new__(cls, here: torch.Tensor) -> FarTensor:
+    def __new__(cls, here: torch.Tensor) -> Self:
         far = torch.Tensor._make_wrapper_subclass(
             cls, here.shape, here.stride(), here.storage_offset(), dtype=here.dtype, device=DEVICE
         )
@@ -100,8 +100,8 @@ class Far(TorchDispatchMode):
         if goes_far and device is not None:
             kwargs["device"] = torch.device("cpu")
         if any(given) or goes_far:
-            self._count(name, args, kwargs, moved=any(given) and not goes_far or
-                        name in ("_to_copy", "copy_", "index") and not all(given))  # fmt: skip
+            self._count(name, args, kwargs, moved=(any(given) and not goes_far) or
+                        (name in ("_to_copy", "copy_", "index") and not all(given)))  # fmt: skip
         inner = tree_map_only(FarTensor, lambda far: far.here, (args, kwargs))
         found = func(*inner[0], **inner[1])
         if not goes_far:
@@ -152,8 +152,9 @@ class _Lists(TorchFunctionMode):
 def counted() -> Iterator[Far]:
     """Count how often the host waits for the device."""
     with (
-        mock.patch.object(torch, "autocast", lambda *_, **__: nullcontext()),
-        mock.patch.object(torch, "is_autocast_enabled", lambda *_: False),
+        # It knows accelerators by their names.
+        mock.patch.object(torch, "autocast", return_value=nullcontext()),
+        mock.patch.object(torch, "is_autocast_enabled", return_value=False),
         Far() as far,
         _Lists(far),
     ):

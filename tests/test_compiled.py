@@ -12,7 +12,9 @@ from torch_geometric.utils import to_undirected
 from topox_difflift import compiled, ragged
 from topox_difflift.cliques import edge_ids
 from topox_difflift.compiled import usable
+from topox_difflift.cycles import unite
 from topox_difflift.graph import _is_canonical, check_graph
+from topox_difflift.neighborhoods import PairPattern
 from topox_difflift.neighbors import squared_distances
 from topox_difflift.sparse import matmul, sort_pairs, stable_order
 
@@ -142,3 +144,29 @@ def test_an_index_outside_is_an_error(outside):
         with pytest.raises(IndexError, match="outside"):
             call()
     assert not _is_canonical(torch.stack([index, index.flip(0)]), torch.zeros(3, dtype=torch.long))
+
+
+@SETTINGS
+@given(sizes=SIZES, n_items=st.integers(1, 5), seed=st.integers(0, 999))
+def test_pairs_of_entries_of_a_group(sizes, n_items, seed):
+    generator = torch.Generator().manual_seed(seed)
+    group = ragged.owners(torch.tensor(sizes, dtype=torch.long))
+    item = torch.randint(n_items, group.shape, generator=generator)
+    fast, slow = both(PairPattern.of, group, item, len(sizes), n_items)
+    for name in ("index", "left", "right", "slot"):
+        assert torch.equal(getattr(fast, name), getattr(slow, name))
+
+
+CYCLES = st.lists(st.permutations(range(4)).flatmap(lambda v: st.sampled_from([v, v[:3]])))
+
+
+@SETTINGS
+@given(first=CYCLES, second=CYCLES)
+def test_united_cycles(first, second):
+    def flat(rows):
+        sizes = torch.tensor([len(row) for row in rows], dtype=torch.long)
+        return torch.tensor([v for row in rows for v in row], dtype=torch.long), sizes
+
+    fast, slow = both(unite, flat(first), flat(second))
+    assert all(map(torch.equal, fast, slow))
+    assert len(fast[1]) == len({*map(tuple, first), *map(tuple, second)})

@@ -403,8 +403,8 @@ def test_psi_sees_the_share_of_own_faces_and_their_number(domain, seed):
     found = {}
 
     class Watched(type(domain)):
-        def statistics(self, skeleton, rank, cells):
-            found[rank] = super().statistics(skeleton, rank, cells)
+        def statistics(self, skeleton, rank, cells, boundary):
+            found[rank] = super().statistics(skeleton, rank, cells, boundary)
             return found[rank]
 
     watched = Watched()
@@ -422,6 +422,30 @@ def test_psi_sees_the_share_of_own_faces_and_their_number(domain, seed):
             expected = sum(face in own for face in faces) / len(faces)
             assert share == pytest.approx(expected)
             assert log_number == pytest.approx(math.log(len(faces)))
+
+
+def sorted_entries(boundary):
+    columns = [*boundary.faces.tolist(), boundary.orientation.tolist()]
+    return sorted(zip(*columns, boundary.membership.tolist(), strict=True))
+
+
+@FEW
+@given(seed=SEEDS)
+def test_faces_of_some_cells(seed):
+    data = random_batch(seed, 0.4)
+    checked = []
+
+    class Watched(Cell):
+        def statistics(self, skeleton, rank, cells, boundary):
+            some = torch.randperm(len(cells))[: len(cells) // 2]
+            expected = self.boundary(skeleton, rank, cells.select(some))
+            found = boundary.select(some, len(cells))
+            assert sorted_entries(found) == sorted_entries(expected)
+            checked.append(len(some))
+            return super().statistics(skeleton, rank, cells, boundary)
+
+    lift(Watched(), data, seed)
+    assert len(checked) == 1
 
 
 @FEW

@@ -10,6 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from topox_difflift.neighborhoods import (
+    Boundary,
+    IncidencePattern,
+    up_entries,
+    without_diagonal,
+)
 from topox_difflift.products import LinearProducts, SparseOperand
 from topox_difflift.sparse import sparse_coo, sparse_mm
 
@@ -361,3 +367,50 @@ def test_other_products_are_left_alone():
     # The backward pass allocates what the entries need, not rows x columns.
     operand = SparseOperand.of(build(index, values, (4, 4)))
     assert operand.transposed.transposed.row.tolist() == operand.row.tolist()
+
+
+def gram(n_faces, n_cells, seed):
+    """A gated boundary, a rejected cell among its cells."""
+    generator = torch.Generator().manual_seed(seed)
+    faces = (torch.rand(n_faces, n_cells, generator=generator) < 0.5).nonzero().t().contiguous()
+    mask = (torch.rand(n_cells, generator=generator) < 0.7).double().requires_grad_()
+    membership = torch.ones(faces.size(1), dtype=torch.float64, requires_grad=True)
+    pattern = IncidencePattern(faces, (n_faces, n_cells))
+    boundary = Boundary(pattern, torch.ones_like(membership), membership, mask)
+
+    def entries():
+        return without_diagonal(up_entries(boundary, signed=False)).matrix()
+
+    return boundary.gram(entries), entries, (mask, membership)
+
+
+@pytest.mark.laws
+@settings(max_examples=40, deadline=None)
+@given(n_faces=st.integers(0, 6), n_cells=st.integers(0, 5), seed=st.integers(0, 999))
+def test_the_factors_stand_for_the_matrix(n_faces, n_cells, seed):
+    factored, entries, gates = gram(n_faces, n_cells, seed)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n_faces, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(n_faces, 3, generator=generator, dtype=torch.float64)
+    with LinearProducts():
+        found, expected = torch.mm(factored, x), torch.mm(entries(), x)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        *(torch.autograd.grad((y * weight).sum(), (x, *gates)) for y in (found, expected)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_whatever_else_is_asked_of_the_factors_is_asked_of_the_matrix():
+    factored, entries, _ = gram(5, 4, 0)
+    matrix, x = entries(), torch.randn(5, dtype=torch.float64)
+    with LinearProducts():
+        assert torch.equal(factored.coalesce().indices(), matrix.indices())
+        torch.testing.assert_close(factored @ x, matrix @ x)
+        torch.testing.assert_close(x[None] @ factored, x[None] @ matrix)
+        products = torch.mm(factored, matrix), torch.mm(matrix, matrix)
+        with pytest.raises(RuntimeError, match=r"factors of a product to fit .* \(5, 5\)"):
+            torch.mm(factored, x[:3, None])
+    torch.testing.assert_close(*(product.to_dense() for product in products))
+    torch.testing.assert_close(torch.abs(factored).to_dense(), matrix.to_dense())

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from topox_difflift._numba import compiled
+from topox_difflift._sparse_numba import sort_by
 
-__all__ = ["basis"]
+__all__ = ["basis", "unite"]
 
 Array = np.ndarray
 
@@ -311,3 +312,64 @@ def basis(u: Array, v: Array, num_nodes: int, max_search: int, later: Array) -> 
         sizes[c] = size
         filled += size
     return vertices[:filled].copy(), sizes
+
+
+@compiled
+def unite(vertices: Array, sizes: Array) -> tuple[Array, Array]:
+    """
+    Cycles of a list, each once, sorted by first vertex and size; equal ones keep their order.
+
+    Parameters
+    ----------
+    vertices : numpy.ndarray, shape = (sum(sizes),), int64
+        Vertices of each cycle in canonical form, cycle after cycle.
+    sizes : numpy.ndarray, shape = (n_cycles,), int64
+        Size of each cycle.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Vertices and sizes of the cycles that are left.
+    """
+    begin = np.zeros(len(sizes) + 1, np.int64)
+    for c in range(len(sizes)):
+        begin[c + 1] = begin[c] + sizes[c]
+    fresh = _first_of_equals(vertices, begin)
+    order = sort_by(sizes, fresh, sizes.max() + 1 if len(sizes) else 0)
+    root = vertices[begin[:-1]]
+    order = sort_by(root, order, root.max() + 1 if len(root) else 0)
+    kept = sizes[order]
+    out, filled = np.empty(kept.sum(), np.int64), 0
+    for c in order:
+        for i in range(begin[c], begin[c + 1]):
+            out[filled] = vertices[i]
+            filled += 1
+    return out, kept
+
+
+@compiled
+def _first_of_equals(vertices: Array, begin: Array) -> Array:
+    """Rows of a ragged list that no row before them equals, by a hash table of the rows."""
+    room = 16
+    while room < 2 * len(begin):
+        room *= 2
+    table = np.full(room, -1, np.int64)
+    fresh, count = np.empty(len(begin) - 1, np.int64), 0
+    for row in range(len(begin) - 1):
+        size, mixed = begin[row + 1] - begin[row], np.uint64(0)
+        for i in range(begin[row], begin[row + 1]):
+            # A multiplicative hash: the upper bits, which all vertices reach, decide.
+            mixed = (mixed + np.uint64(vertices[i] + 1)) * np.uint64(0x9E3779B97F4A7C15)
+        place = np.int64(mixed >> np.uint64(32)) & (room - 1)
+        while table[place] >= 0:
+            other, same = begin[table[place]], begin[table[place] + 1] - begin[table[place]] == size
+            for i in range(size if same else 0):
+                same &= vertices[begin[row] + i] == vertices[other + i]
+            if same:
+                break
+            place = (place + 1) & (room - 1)
+        if table[place] < 0:
+            table[place] = row
+            fresh[count] = row
+            count += 1
+    return fresh[:count]

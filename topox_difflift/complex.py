@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from toponetx.classes.complex import Complex
 
+    from topox_difflift.products import Gram
+
 __all__ = ["LiftedComplex"]
 
 _ORIENTED = {"hypergraph": False, "simplicial": True, "cell": True, "combinatorial": False}
@@ -317,6 +319,30 @@ class LiftedComplex(Data):
             If the rank was not lifted, or the domain has no orientation.
         """
         return self._matrix("adjacency", rank, signed)
+
+    def up_gram(self, rank: int) -> Gram:
+        """
+        Adjacency of the cells of one rank, kept as its factors.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the cells, below the highest.
+
+        Returns
+        -------
+        Gram
+            What stands for ``adjacency(rank)`` in products within `LinearProducts`, at a cost
+            linear in the incidences.
+
+        Raises
+        ------
+        ValueError
+            If the next rank was not lifted.
+        """
+        if problem := self._missing_rank(rank + 1):
+            raise ValueError(problem)
+        return self._boundary(rank + 1).gram(lambda: self.adjacency(rank))
 
     def coadjacency(self, rank: int, signed: bool = False) -> Tensor:
         """
@@ -867,8 +893,8 @@ class LiftedComplex(Data):
         match = _STORED_NAME.fullmatch(key)
         kind = match[1] if match else key
         if match and kind == "faces":
-            rank = int(match[2])
-            return torch.tensor([[self.num_cells[rank - 1]], [self.num_cells[rank]]])
+            ranks = int(match[2]) - 1, int(match[2])
+            return torch.tensor([[self._store[f"batch_{r}"].numel()] for r in ranks])
         if kind == "batch":
             return _count_graphs(self._store["batch_0"])
         return super().__inc__(key, value, *args, **kwargs)

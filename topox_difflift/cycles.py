@@ -30,7 +30,7 @@ from topox_difflift._cycles_forest import (
 from topox_difflift._cycles_minimum import minimum_rows
 from topox_difflift._cycles_search import Adjacency, shortest_paths
 from topox_difflift.cliques import check_edges, edge_ids
-from topox_difflift.compiled import numba_installed
+from topox_difflift.compiled import arrays, numba_installed, usable
 from topox_difflift.ragged import buckets, concatenate, owners, positions, starts, take
 
 if TYPE_CHECKING:
@@ -316,6 +316,11 @@ def unite(first: Cycles, second: Cycles) -> Cycles:
         equal ones in that sense, those of `first` come first.
     """
     vertices, sizes = concatenate(first, second)
+    if usable(vertices, sizes):
+        from topox_difflift import _cycles_numba
+
+        vertices, sizes = map(torch.from_numpy, _cycles_numba.unite(*arrays(vertices, sizes)))
+        return vertices, sizes
     # Few cycles begin and end alike and are as long; only those are compared as a whole.
     alike = _alike(vertices, sizes)
     fresh = torch.ones_like(sizes, dtype=torch.bool)

@@ -24,6 +24,7 @@ from topox_difflift.domains import DOMAINS, Domain, Skeleton
 from topox_difflift.domains.base import N_STATISTICS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
+from topox_difflift.frozen import FrozenLift
 from topox_difflift.graph import Graph, as_data, check_graph
 from topox_difflift.proximity import Kernel, Nearest, NeighborhoodRule, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
     from topox_difflift.candidates import CandidateCells
+    from topox_difflift.domains import Boundary
 
 __all__ = ["DiffLift"]
 
@@ -334,11 +336,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        score = self._score(skeleton, rank, z, candidates)
+        boundary = self._seen_boundary(skeleton, rank, candidates)
+        score = self._score(skeleton, rank, z, candidates, boundary)
         if self.cell_budget is not None:
             preference = _preference(score, candidates)
             kept = _most_probable(preference, candidates.batch, self.cell_budget)
-            candidates, score = candidates.select(kept), score[kept]
+            score = score[kept]
+            candidates, boundary = _select(kept, candidates, boundary)
         if candidates.prob is None:
             acceptance = self.estimator.accept(score, self.generator, candidates.group())
         else:
@@ -352,18 +356,34 @@ class DiffLift(torch.nn.Module, BaseTransform):
         proposal = _Proposal(acceptance, candidates, nearest, rule, counts)
         if not self._keeps:
             accepted = (acceptance.accepted & included).nonzero().squeeze(-1)
-            candidates, acceptance = candidates.select(accepted), acceptance.select(accepted)
+            candidates, boundary = _select(accepted, candidates, boundary)
+            acceptance = acceptance.select(accepted)
         acceptance = replace(acceptance, prob=_below_one(acceptance.prob))
-        return self.domain.attach(skeleton, rank, candidates, acceptance), proposal
+        return self.domain.attach(skeleton, rank, candidates, acceptance, boundary), proposal
+
+    def _seen_boundary(
+        self, skeleton: Skeleton, rank: int, candidates: CandidateCells
+    ) -> Boundary | None:
+        """Faces of the candidates, where the acceptance network is told of them."""
+        if self.domain.decides(rank) or not self.scorers[str(rank)].statistics:
+            return None
+        return self.domain.boundary(skeleton, rank, candidates)
 
     def _score(
-        self, skeleton: Skeleton, rank: int, z: Tensor, candidates: CandidateCells
+        self,
+        skeleton: Skeleton,
+        rank: int,
+        z: Tensor,
+        candidates: CandidateCells,
+        boundary: Boundary | None,
     ) -> Tensor:
         """Compute acceptance logits, or take the probabilities where the domain decides."""
         if candidates.prob is not None:
             return candidates.prob
         scorer = cast("CellScorer", self.scorers[str(rank)])
-        seen = self.domain.statistics(skeleton, rank, candidates) if scorer.statistics else None
+        seen = None
+        if boundary is not None:
+            seen = self.domain.statistics(skeleton, rank, candidates, boundary)
         logits = scorer(z, candidates, seen).to(z.dtype)
         check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")
         return logits
@@ -423,6 +443,23 @@ class DiffLift(torch.nn.Module, BaseTransform):
             )
         return torch.stack(by_rank).sum(0)
 
+    def freeze(self) -> FrozenLift:
+        """
+        Make a plain transform of the lifting as it is now.
+
+        Returns
+        -------
+        FrozenLift
+            A copy in `eval()` without gradient, to be a `transform` or, so that each graph is
+            lifted once, the `pre_transform` of a data set.
+
+        Raises
+        ------
+        RuntimeError
+            If the lifting never saw data, and a parameter has no size yet.
+        """
+        return FrozenLift(self)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to one forward pass and cannot be copied."""
         return {**self.__dict__, "_proposals": ()}
@@ -468,6 +505,15 @@ def _most_probable(logits: Tensor, batch: Tensor, budget: int) -> Tensor:
     """Candidates among the `budget` most probable of their graph, in their order."""
     order, sizes = ragged.by_group(logits, batch)
     return order[ragged.positions(sizes) < budget].sort().values
+
+
+def _select(
+    index: Tensor, candidates: CandidateCells, boundary: Boundary | None
+) -> tuple[CandidateCells, Boundary | None]:
+    """Take some candidates, and their faces where these are known."""
+    if boundary is not None:
+        boundary = boundary.select(index, len(candidates))
+    return candidates.select(index), boundary
 
 
 def _preference(score: Tensor, candidates: CandidateCells) -> Tensor:

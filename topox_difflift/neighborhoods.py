@@ -20,14 +20,20 @@ one integer key and summed, in memory linear in their number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from topox_difflift.compiled import arrays, usable
+from topox_difflift.products import Gram, SparseOperand
 from topox_difflift.ragged import owners, starts
 from topox_difflift.sparse import sparse_coo, stable_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "Boundary",
@@ -82,6 +88,11 @@ class PairPattern:
         PairPattern
             The pattern of the product.
         """
+        if usable(group, item):
+            from topox_difflift._neighborhoods_numba import pair_pattern
+
+            found = pair_pattern(*arrays(group, item), n_groups, n_items)
+            return cls(*map(torch.from_numpy, found))
         sizes = torch.bincount(group, minlength=n_groups)
         partners = sizes.index_select(0, group)
         left = owners(partners)
@@ -235,6 +246,27 @@ class Boundary:
         weights = self.weights(signed)
         values = self.mask.index_select(0, faces[1]) * weights
         return sparse_coo(faces, values, self.pattern.size, weights if opened else None)
+
+    def gram(self, entries: Callable[[], Tensor]) -> Gram:
+        """
+        Which faces share cells, kept as factors: gated on the way to the faces, ungated back.
+
+        Parameters
+        ----------
+        entries : callable
+            Makes the sparse matrix.
+
+        Returns
+        -------
+        Gram, shape = (n_faces, n_faces)
+            The product of the unsigned boundary, the gates and the transposed boundary, without
+            its diagonal.
+        """
+        face, cell = self.pattern.faces
+        values = self.mask.index_select(0, cell) * self.membership
+        operand = SparseOperand(face, cell, values, self.pattern.size, self.membership)
+        diagonal = replace(operand, values=values * self.membership).sum(1)
+        return Gram(operand, diagonal, entries)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from topox_difflift.sparse import Segments, entries_of, sparse_coo
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LinearProducts", "SparseOperand"]
+__all__ = ["Gram", "LinearProducts", "SparseOperand"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +204,101 @@ class SparseOperand:
         return SparseOperand(row, key - row * width, values, (self.size[0], other.size[1]))
 
 
+def _ask_the_whole(
+    _: type, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+) -> Any:
+    """Call with the matrices themselves: where no mode is active they are like any other."""
+    return func(*_materialized(args), **_materialized(kwargs or {}))
+
+
+class Gram:
+    r"""
+    The symmetric matrix :math:`B M B^\top` without its diagonal, kept as its factors.
+
+    It has an entry for every two rows of B that share a column, far more than B where columns
+    are long. Products with dense matrices, within `LinearProducts`, need only the factors.
+    Whatever else is asked of it is asked of the sparse matrix.
+
+    Parameters
+    ----------
+    operand : SparseOperand, shape = (n, m)
+        The product B M of the factor and a diagonal matrix; B in `reverse`.
+    diagonal : torch.Tensor, shape = (n,)
+        What stands on the diagonal of the product, and is left out.
+    entries : callable
+        Makes the sparse matrix.
+    """
+
+    def __init__(
+        self, operand: SparseOperand, diagonal: Tensor, entries: Callable[[], Tensor]
+    ) -> None:
+        self.operand, self.diagonal, self._entries = operand, diagonal, entries
+
+    __torch_function__: Any = classmethod(_ask_the_whole)
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """
+        The sparse matrix.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n, n), sparse COO
+            The matrix.
+        """
+        return self._entries()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """
+        Numbers of rows and columns.
+
+        Returns
+        -------
+        tuple of int
+            The number of rows of B, twice.
+        """
+        return self.operand.size[0], self.operand.size[0]
+
+    @property
+    def values(self) -> Tensor:
+        """
+        What has the dtype and the device of the entries.
+
+        Returns
+        -------
+        torch.Tensor, shape = (nnz of B,)
+            Values of B M.
+        """
+        return self.operand.values
+
+    def times_dense(self, x: Tensor) -> Tensor:
+        """
+        Multiply by a dense matrix.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape = (n, channels)
+            The dense factor.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n, channels)
+            The product.
+        """
+        through = self.operand.times_dense(self.operand.transposed.times_dense(x))
+        return through - self.diagonal.unsqueeze(1) * x
+
+    def __matmul__(self, other: Any) -> Any:
+        return torch.matmul(self, other)  # type: ignore[arg-type]
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return torch.matmul(other, self)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+
 class _Deferred:
     """
     A dense matrix known to be sparse, whose zeros are not stored until something needs them.
@@ -215,15 +310,10 @@ class _Deferred:
     def __init__(self, products: LinearProducts, operand: SparseOperand) -> None:
         self.products, self.operand = products, operand
 
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        # Reached where no mode is active: outside of it this is a dense matrix like any other.
-        return func(*_materialized(args), **_materialized(kwargs or {}))
+    __torch_function__: Any = classmethod(_ask_the_whole)
 
     @cached_property
-    def dense(self) -> Tensor:
+    def whole(self) -> Tensor:
         """The dense matrix."""
         with torch._C.DisableTorchFunction():
             return self.operand.matrix().to_dense()
@@ -242,7 +332,7 @@ class _Deferred:
         """Convert; to the device and dtype that it has, nothing happens."""
         like = self.operand.values
         moved = like.to(*args, **kwargs)
-        return self if moved is like else self.dense.to(*args, **kwargs)
+        return self if moved is like else self.whole.to(*args, **kwargs)
 
     def to_sparse(self) -> Tensor:
         """Build the sparse matrix; entries that are zero stay, so that they receive gradient."""
@@ -265,7 +355,7 @@ class _Deferred:
         dim = kwargs.get("dim", kwargs.get("axis", args[0] if args else None))
         if isinstance(dim, int) and len(args) + len(kwargs) == 1:
             return self.operand.sum(dim % 2)
-        return self.dense.sum(*args, **kwargs)
+        return self.whole.sum(*args, **kwargs)
 
     def __matmul__(self, other: Any) -> Any:
         return self.products.multiply(self, other)
@@ -274,12 +364,12 @@ class _Deferred:
         return self.products.multiply(other, self)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.dense, name)
+        return getattr(self.whole, name)
 
 
 def _delegate(name: str) -> Callable[..., Any]:
     def method(self: _Deferred, *args: Any) -> Any:
-        return getattr(self.dense, name)(*_materialized(args))
+        return getattr(self.whole, name)(*_materialized(args))
 
     return method
 
@@ -293,7 +383,11 @@ for _name in (
 
 
 def _materialized(arguments: Any) -> Any:
-    return tree_map(lambda a: a.dense if isinstance(a, _Deferred) else a, arguments)
+    return tree_map(lambda a: a.whole if isinstance(a, _Deferred | Gram) else a, arguments)
+
+
+def _listed(matrix: Any) -> Any:
+    return matrix.whole if isinstance(matrix, Gram) else matrix
 
 
 Matrix: TypeAlias = "Tensor | _Deferred"
@@ -363,7 +457,7 @@ class LinearProducts(TorchFunctionMode):
         result = NotImplemented if handler is None else handler(self, args, kwargs)
         if result is not NotImplemented:
             return result
-        if any(issubclass(kind, _Deferred) for kind in types):
+        if any(issubclass(kind, _Deferred | Gram) for kind in types):
             args, kwargs = _materialized(args), _materialized(kwargs)
         return func(*args, **kwargs)
 
@@ -423,6 +517,9 @@ class LinearProducts(TorchFunctionMode):
             The product: sparse if both are, else dense; NotImplemented if this is not a product
             for this class.
         """
+        if isinstance(left, Gram) and isinstance(right, Tensor) and not _is_sparse(right):
+            return self._times_dense(left, right) if right.dim() in (1, 2) else NotImplemented
+        left, right = _listed(left), _listed(right)
         sparse = [_is_sparse(m) or isinstance(m, _Deferred) for m in (left, right)]
         if all(sparse):
             entries = self.operand(left).times_sparse(self.operand(right))
@@ -434,7 +531,7 @@ class LinearProducts(TorchFunctionMode):
             return self._times_dense(self.operand(right).transposed, left.t()).t()
         return NotImplemented
 
-    def _times_dense(self, operand: SparseOperand, x: Tensor) -> Tensor:
+    def _times_dense(self, operand: SparseOperand | Gram, x: Tensor) -> Tensor:
         if x.layout != torch.strided:
             return NotImplemented
         if x.size(0) != operand.size[1]:

@@ -169,6 +169,30 @@ class Boundary(NamedTuple):
     orientation: Tensor
     membership: Tensor
 
+    def select(self, cells: Tensor, n_cells: int) -> Boundary:
+        """
+        Take the boundaries of some of the cells.
+
+        Parameters
+        ----------
+        cells : torch.Tensor, shape = (m,), int64
+            Cells to take, in the order wanted, none twice.
+        n_cells : int
+            Number of cells to choose from.
+
+        Returns
+        -------
+        Boundary
+            Their faces.
+        """
+        place = cells.new_full((n_cells,), -1)
+        place[cells] = torch.arange(len(cells), device=cells.device)
+        column = place.index_select(0, self.faces[1])
+        kept = (column >= 0).nonzero().squeeze(-1)
+        faces = torch.stack([self.faces[0], column]).index_select(1, kept)
+        weights = (part.index_select(0, kept) for part in (self.orientation, self.membership))
+        return Boundary(faces, *weights)
+
 
 class Domain(ABC):
     """
@@ -234,7 +258,9 @@ class Domain(ABC):
         """
         return rank > 1
 
-    def statistics(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Tensor:
+    def statistics(
+        self, skeleton: Skeleton, rank: int, cells: CandidateCells, boundary: Boundary
+    ) -> Tensor:
         """
         Describe the boundaries of candidates to Psi, where `sees_boundary`.
 
@@ -246,13 +272,15 @@ class Domain(ABC):
             The rank, at least 2.
         cells : CandidateCells
             The candidates.
+        boundary : Boundary
+            Their faces.
 
         Returns
         -------
         torch.Tensor, shape = (n_cells, N_STATISTICS)
             Share of the faces that are the graph's own, and logarithm of the number of faces.
         """
-        face, cell = self.boundary(skeleton, rank, cells).faces
+        face, cell = boundary.faces
         own = (skeleton.ranks[rank - 2].prob.detach() == 1).to(cells.weight.dtype)
         nothing = own.new_zeros(len(cells))
         count = nothing.index_add(0, cell, torch.ones_like(cell, dtype=own.dtype))
@@ -364,7 +392,12 @@ class Domain(ABC):
         return project(skeleton.features(rank - 1), faces, membership, n_cells)
 
     def attach(
-        self, skeleton: Skeleton, rank: int, cells: CandidateCells, acceptance: Acceptance
+        self,
+        skeleton: Skeleton,
+        rank: int,
+        cells: CandidateCells,
+        acceptance: Acceptance,
+        boundary: Boundary | None = None,
     ) -> Skeleton:
         """
         Add a rank to the complex.
@@ -379,6 +412,8 @@ class Domain(ABC):
             Cells to attach, rejected ones that are kept included.
         acceptance : Acceptance
             What became of each.
+        boundary : Boundary, optional
+            Their faces, where they are known already.
 
         Returns
         -------
@@ -391,7 +426,8 @@ class Domain(ABC):
         if order is not None:
             cells, acceptance = cells.select(order), acceptance.select(order)
         mask = _include(acceptance.mask(), cells.inclusion)
-        boundary = self.boundary(skeleton, rank, cells)
+        if boundary is None or rank == 1 or order is not None:
+            boundary = self.boundary(skeleton, rank, cells)
         faces, by_face = sort_pairs(boundary.faces, len(cells))
         membership = boundary.membership.index_select(0, by_face)
         content = self.features(skeleton, rank, faces, membership, len(cells))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from topox_difflift.domains import Domain
+    from topox_difflift.frozen import FrozenLift
     from topox_difflift.lift import DiffLift
 
 __all__ = ["FrozenDiffLift"]
@@ -105,7 +106,7 @@ class FrozenDiffLift(BaseTransform):
             )
         self.seed, self.edge_features, self.signed = seed, edge_features, signed
         self.domain, self.complex_dim, self._arguments = domain, complex_dim, lift_arguments
-        self._widths: tuple[int, int] | None = None
+        self._frozen: FrozenLift | None = None
         # At once, so that a wrong argument shows before a data set is read.
         self._lift = self._build((1, 0))
         self.neighborhoods = checked_neighborhoods(neighborhoods, self._lift)
@@ -134,8 +135,7 @@ class FrozenDiffLift(BaseTransform):
         graph = Data(x=data.x, edge_index=data.edge_index)
         if self.edge_features:
             graph.edge_attr = data.edge_attr
-        with torch.no_grad():
-            lifted = self._fitting(graph)(graph).accepted()
+        lifted = self._fitting(graph)(graph)
         kept = {key: value for key, value in data.to_dict().items() if not is_cell_key(key)}
         found: dict[str, Any] = dict(connectivity(lifted, self.neighborhoods, self.signed))
         ranks: list[object] = list(range(lifted.max_rank + 1))
@@ -148,21 +148,21 @@ class FrozenDiffLift(BaseTransform):
             found[f"x_{name}"] = lifted[f"x_{rank}"]
         return Data(**kept, **found)
 
-    def _fitting(self, graph: Data) -> DiffLift:
+    def _fitting(self, graph: Data) -> FrozenLift:
         """Lifting for the widths of the first graph."""
-        edge_attr = graph.get("edge_attr")
-        widths = graph.x.size(1), 0 if edge_attr is None else edge_attr.size(1)
-        if self._widths is None:
+        if self._frozen is None:
+            edge_attr = graph.get("edge_attr")
+            widths = graph.x.size(1), 0 if edge_attr is None else edge_attr.size(1)
             lift = self._build(widths)
             if self._state is not None:
                 _load(lift, self._state, self.checkpoint)
-            self._lift, self._widths = lift, widths
-        return self._lift
+            self._frozen = lift.freeze()
+        return self._frozen
 
     def _build(self, widths: tuple[int, int]) -> DiffLift:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return build_lift(self.domain, self.complex_dim, *widths, self._arguments).eval()
+            return build_lift(self.domain, self.complex_dim, *widths, self._arguments)
 
     def __repr__(self) -> str:
         """Show the lifting and where its parameters come from."""

@@ -19,7 +19,7 @@ __all__ = ["TNNS"]
 def _cwn(tnn: Any, c: LiftedComplex) -> Features:
     # Its third but last argument is named adjacency_0, and is the adjacency of the edges.
     boundary = [c.incidence(rank, c.oriented) for rank in (1, 2)]
-    x_0, x_1, x_2 = tnn(c.x_0, c.x_1, c.x_2, c.adjacency_1, boundary[1], boundary[0].T)
+    x_0, x_1, x_2 = tnn(c.x_0, c.x_1, c.x_2, c.up_gram(1), boundary[1], boundary[0].T)
     return {0: x_0, 1: x_1, 2: x_2}
 
 
