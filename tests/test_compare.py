@@ -26,9 +26,9 @@ from topox_difflift.commands import app
 from topox_difflift.compare import ARMS, Grid, Report, Results, read_results
 from topox_difflift.compare.campaign import Campaign
 from topox_difflift.compare.grid import kind_of
-from topox_difflift.compare.pool import Pool
 from topox_difflift.compare.worker import Task, describe
 from topox_difflift.options import ACCEPTING, OPTIONS
+from topox_difflift.pool import Pool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import far
 import model_table
 import pytest
 import torch
@@ -568,6 +569,65 @@ def syncs(function: Callable[[], object]) -> Counter[str]:
             torch.cuda.set_sync_debug_mode("default")
     found = [w for w in said if "synchronizing CUDA operation" in str(w.message)]
     return Counter(f"{'/'.join(Path(w.filename).parts[-2:])}:{w.lineno}" for w in found)
+
+
+def waits() -> dict[str, dict[str, int]]:
+    """Read in the guide how often the host waits, by domain and stage."""
+    page = Path(__file__).parents[1] / "tutorials" / "guide" / "large_graphs.md"
+    table = page.read_text().partition("| waits |")[2].partition("\n\n")[0]
+    head, _, *rows = ([cell.strip() for cell in row.split("|")] for row in table.splitlines())
+    return {row[1]: dict(zip(head[:-1], map(int, row[2:-1]), strict=True)) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("ask", "times"),
+    [
+        (lambda x: x + 1, 0),
+        (lambda x: x[:2] + torch.ones(2, device=x.device), 0),
+        (lambda x: float(x.sum()), 1),
+        (lambda x: x.sum() > 1 or None, 1),
+        (lambda x: x.tolist(), 1),
+        (lambda x: x.cpu(), 1),
+        (lambda x: torch.ones(3).to(x.device), 1),
+        (lambda x: x.new_tensor([1.0]), 1),
+        (lambda x: x[[0, 1]], 1),
+        (lambda x: x[x > 0], 1),
+        (lambda x: x.unique(), 1),
+        (lambda x: torch.repeat_interleave(x, x.long()), 1),
+        (lambda x: torch.repeat_interleave(x, x.long(), output_size=3), 0),
+    ],
+)
+def test_a_wait_is_found(ask: Callable[[torch.Tensor], object], times: int) -> None:
+    x = far.FarTensor(torch.ones(3))
+    with far.counted() as count:
+        ask(x)
+    assert count.stages.total() == times
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_where_the_host_would_wait(domain: str) -> None:
+    """On a device that is not there, so that a wait that is added is found on any machine."""
+    found = []
+    for repeats in (1, 4):
+        lift = _lift(domain, estimator="straight_through")
+        data = Batch.from_data_list(molecules(4) * repeats)
+        data.x, data.edge_attr = data.x.double(), data.edge_attr.double()
+        lift(data)  # what waits for a first input
+        moved, sent = far.move(copy.deepcopy(lift)), far.send(data)
+        torch.manual_seed(0)
+        lifted = lift(data)
+        torch.manual_seed(0)
+        with far.counted() as count:
+            there = moved(sent)
+        # It is the way of a device that was counted, and it leads to the same cells.
+        assert there.x_1.device.type == far.DEVICE
+        for name, tensor in tensors(lifted):
+            torch.testing.assert_close(dict(tensors(there))[name].here, tensor, **CLOSE)
+        found.append((dict(count.stages), count.places))
+    assert found[0] == found[1]
+    stages, places = found[0]
+    listed = "".join(f"\n  {n:3} {place}" for place, n in places.most_common())
+    assert stages == waits()[domain], f"{domain!r}: {stages},{listed}"
 
 
 @on_accelerators

@@ -113,7 +113,9 @@ def train(  # numpydoc ignore=PR01
     options: OptionsOption = None,
     hidden_channels: Annotated[int, typer.Option(help="Width of the hidden layers.")] = 32,
     n_layers: Annotated[int, typer.Option(help="Layers of the topological network.")] = 2,
-    batch_size: Annotated[int, typer.Option(help="Graphs per step; nodes: one graph.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(help="Graphs per step and process; nodes: one graph.")
+    ] = 32,
     max_epochs: Annotated[int, typer.Option(help="Epochs.")] = 20,
     patience: Annotated[
         int | None,
@@ -141,6 +143,14 @@ def train(  # numpydoc ignore=PR01
         ),
     ] = None,
     device: DeviceOption = "cpu",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that train together (Lightning's ddp), each with its share of the "
+            "graphs and --batch-size of them per step: n take steps of n times as many. "
+            "[default: 1]"
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for all that the run leaves. [default: runs/<time>]"),

@@ -41,13 +41,15 @@ def usable(*tensors: Tensor) -> bool:
     -------
     bool
         True if numba is installed, and all are on the host and of one dtype: float32, float64
-        or int64. Otherwise tensor operations do the same.
+        or int64. Otherwise tensor operations do the same, and where `torch.compile` traces, which
+        cannot see into the loops.
     """
     dtype = tensors[0].dtype
     return (
         dtype in (torch.float32, torch.float64, torch.int64)
         and all(tensor.device.type == "cpu" and tensor.dtype == dtype for tensor in tensors)
         and numba_installed()
+        and not torch.compiler.is_compiling()
     )
 
 

@@ -109,6 +109,11 @@ class TrainingConfig:
     device : {"cpu", "cuda"}
         Where to train. Figures from "cuda" differ from those of the host by rounding and by the
         draws, and from run to run by the order of sums.
+    devices : int, optional
+        Number of processes that train together, each on its own device and on its own share of
+        the graphs; by default one. `batch_size` is that of each process, so that a step takes
+        `devices` times as many graphs. Where nodes of one graph are predicted there is nothing
+        to share.
 
     Raises
     ------
@@ -138,6 +143,7 @@ class TrainingConfig:
     protocol: str | None = None
     fold: int | None = None
     device: str = "cpu"
+    devices: int | None = None
 
     def __post_init__(self) -> None:
         """Check the options and fill in those that follow from others."""
@@ -147,6 +153,10 @@ class TrainingConfig:
         for name in ("hidden_channels", "n_layers", "batch_size", "max_epochs"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("seed", self.seed, 0)
+        if self.devices is not None:
+            check_at_least("devices", self.devices, 1)
+            # One alone is what a run without the setting has, and so the same run.
+            self._settle(devices=None if self.devices == 1 else self.devices)
         if self.patience is not None:
             check_at_least("patience", self.patience, 1, "or None to go on to the last epoch")
         protocol, fold = settle_protocol(self.dataset, self.protocol, self.fold)

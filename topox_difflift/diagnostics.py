@@ -69,7 +69,7 @@ class CollapseWatch(Callback):
         Parameters
         ----------
         trainer : lightning.pytorch.Trainer
-            Not used.
+            Says whether this is the process that speaks for all.
         pl_module : TrainingModule
             What is trained, with its history.
         """
@@ -83,6 +83,8 @@ class CollapseWatch(Callback):
             accepted = sum(one["accepted"] for one in of_rank)
             if candidates and accepted in (0, candidates) and not lifting.domain.decides(rank):
                 self.warned = True
+                if not trainer.is_global_zero:
+                    return
                 what = "everything" if accepted else "nothing"
                 warnings.warn(
                     f"The lifting has collapsed: it accepted {what} "

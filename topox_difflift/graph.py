@@ -232,7 +232,10 @@ def _check_batch(data: Data, num_nodes: int) -> tuple[Tensor, int]:
             f"(got shape {tuple(batch.shape)}); Batch.from_data_list makes it"
         )
     step = batch.diff()
-    if bool((step < 0).any()):
+    # Read together, since the host waits for a device each time.
+    ends_and_steps = [batch[0], batch[-1], (step < 0).any().long(), (step > 1).any().long()]
+    low, high, descends, skips = torch.stack(ends_and_steps).tolist()
+    if descends:
         where = int((step < 0).nonzero()[0])
         raise ValueError(
             "Expected 'batch' to be sorted, as torch_geometric.data.Batch makes it "
@@ -240,8 +243,8 @@ def _check_batch(data: Data, num_nodes: int) -> tuple[Tensor, int]:
             "reorder the nodes by graph"
         )
     ptr = data.get("ptr", None)
-    num_graphs = int(batch[-1]) + 1 if ptr is None else len(ptr) - 1
-    if int(batch[0]) != 0 or bool((step > 1).any()) or num_graphs != int(batch[-1]) + 1:
+    num_graphs = high + 1 if ptr is None else len(ptr) - 1
+    if low != 0 or skips or num_graphs != high + 1:
         raise ValueError(
             "Expected every graph of 'batch' to have at least one node "
             f"(got {num_graphs} graphs, of which {len(batch.unique())} have nodes); "
@@ -272,12 +275,24 @@ def _check_edges(data: Data) -> Tensor:
 
 
 def _is_canonical(edge_index: Tensor, batch: Tensor) -> bool:
-    """Whether one pass finds nothing to complain about; without numba it is not tried."""
-    if not usable(edge_index, batch):
-        return False
-    from topox_difflift import _graph_numba
+    """Whether there is nothing to complain about; the host waits for a device once."""
+    if usable(edge_index, batch):
+        from topox_difflift import _graph_numba
 
-    return _graph_numba.is_canonical(*arrays(*edge_index, batch))
+        return _graph_numba.is_canonical(*arrays(*edge_index, batch))
+    inside = edge_index.clamp(0, len(batch) - 1)
+    source, target = inside
+    key = source * len(batch) + target
+    reverse = (target * len(batch) + source).index_select(0, stable_order(target))
+    fine = (
+        (inside == edge_index).all(),
+        (batch[source] == batch[target]).all(),
+        (source != target).all(),
+        (key.diff() > 0).all(),
+        # Sorted by target, the reversed arcs of an undirected graph are the arcs.
+        (reverse == key).all(),
+    )
+    return bool(torch.stack(fine).all())
 
 
 def _check_ends(edge_index: Tensor, batch: Tensor) -> None:

@@ -282,6 +282,7 @@ class Job:
             )
         check_device(config)
         splits = Splits.of(config)
+        _check_shares(config, splits)
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
         return cls(config, splits, out)
@@ -417,12 +418,35 @@ def check_device(config: TrainingConfig) -> None:
     Raises
     ------
     ValueError
-        If its device is not there.
+        If its device is not there, or has fewer than are asked for.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "Expected 'device' to be one that PyTorch can use here (got 'cuda', and "
             "torch.cuda.is_available() is False); take 'cpu', or a build of PyTorch for this GPU"
+        )
+    if config.device == "cuda" and (config.devices or 1) > torch.cuda.device_count():
+        raise ValueError(
+            f"Expected 'devices' to be at most {torch.cuda.device_count()}, the number of GPUs "
+            f"that PyTorch finds here (got {config.devices})"
+        )
+
+
+def _check_shares(config: TrainingConfig, splits: Splits) -> None:
+    """Check that there is a graph for each process, to train on and to validate with."""
+    devices, most = config.devices or 1, min(len(splits.train), len(splits.val))
+    if devices > most:
+        single = splits.task.level == "node"
+        remedy = (
+            "the nodes of one graph are not shared; leave 'devices' out, or train on subgraphs, "
+            "which torch_geometric.loader.NeighborLoader and ClusterLoader make"
+            if single
+            else "take fewer processes"
+        )
+        raise ValueError(
+            f"Expected 'devices' to be at most {most}, so that each process has a graph to train "
+            f"on and one to validate with (got {devices}, dataset {config.dataset!r} with "
+            f"{len(splits.train)} and {len(splits.val)}); {remedy}"
         )
 
 

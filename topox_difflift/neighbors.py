@@ -327,13 +327,15 @@ def _check_knn(z: Tensor, batch: Tensor, k: int, num_graphs: int | None) -> None
     _check_positive("k", k)
     if not batch.numel():
         return
-    if bool((batch[1:] < batch[:-1]).any()):
+    descends = (batch[1:] < batch[:-1]).any().long()
+    # Read together, since the host waits for a device each time.
+    low, high, unsorted = torch.stack([batch[0], batch[-1], descends]).tolist()
+    if unsorted:
         place = int((batch[1:] < batch[:-1]).nonzero()[0])
         raise ValueError(
             f"Expected 'batch' to be ascending (got {int(batch[place])} before "
             f"{int(batch[place + 1])} at node {place}); sort the nodes by graph."
         )
-    low, high = int(batch[0]), int(batch[-1])
     if low < 0 or (num_graphs is not None and high >= num_graphs):
         bound = (
             "non-negative" if num_graphs is None else f"from 0 to num_graphs - 1 = {num_graphs - 1}"

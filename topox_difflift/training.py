@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import pickle
 import warnings
 from dataclasses import asdict
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
+from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.diagnostics import CollapseWatch
 from topox_difflift.estimators import leave_one_out, repeat_graphs
 from topox_difflift.lift import DiffLift
+from topox_difflift.pool import Pool
 from topox_difflift.summary import LiftingSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch_geometric.data import Data
+
+    from topox_difflift.tasks import Task
 
 __all__ = ["TrainingModule", "fit"]
 
 #: Draws per step and graph with an estimator whose gates carry no gradient.
 _DRAWS = 4
+#: Between the seeds of two runs, so that one never meets those of the other's epochs.
+_EPOCHS = 1_000_003
 
 
 class TrainingModule(LightningModule):
@@ -54,12 +66,16 @@ class TrainingModule(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.config = TrainingConfig(**options)
-        self.task = self.config.task
         self.model = self.config.build(in_channels, edge_channels, out_channels)
         self.metric = self.task.measure(out_channels)
         self.history: list[dict[str, Any]] = []
         self._summaries: list[LiftingSummary] = []
         self._started = 0.0
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.config.task
 
     def forward(self, batch: Data) -> Tensor:
         """
@@ -82,8 +98,7 @@ class TrainingModule(LightningModule):
         lifting = self.model.lift.lift
         if isinstance(lifting, DiffLift):
             # Set apart from the shuffle, which has the seed of the epoch as well.
-            seed = _epoch_seed(self.config.seed, self.current_epoch) ^ 0x5EED
-            lifting.generator = torch.Generator(self.device).manual_seed(seed)
+            lifting.generator = torch.Generator(self.device).manual_seed(self._seed ^ 0x5EED)
         self._summaries = []
         self._started = perf_counter()
 
@@ -106,11 +121,16 @@ class TrainingModule(LightningModule):
         """
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             # What is dropped depends on the seed and the step alone, as in a resumed run.
-            seed = _epoch_seed(self.config.seed, self.current_epoch)
-            torch.manual_seed(seed ^ (batch_idx + 1 << 40))
+            torch.manual_seed(self._seed ^ (batch_idx + 1 << 40))
             loss = self._loss(batch)
         self._log("train_loss", loss, batch)
         return loss
+
+    @property
+    def _seed(self) -> int:
+        """Seed of the draws of this epoch, another one in each process."""
+        seed = self.config.seed * _EPOCHS + self.current_epoch
+        return seed ^ (self.global_rank << 32)
 
     def _loss(self, batch: Data) -> Tensor:
         lifting = self.model.lift.lift
@@ -145,13 +165,19 @@ class TrainingModule(LightningModule):
 
     def _log(self, name: str, value: Any, batch: Data) -> None:
         self.log(
-            name, value, on_step=False, on_epoch=True, prog_bar=True, batch_size=batch.num_graphs
+            name,
+            value,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=batch.num_graphs,
         )
 
     def on_train_epoch_end(self) -> None:
         """Write down the epoch, before the checkpoint is written."""
         figures = {name: float(v) for name, v in self.trainer.callback_metrics.items()}
-        lifting = asdict(LiftingSummary.total(self._summaries))
+        lifting = asdict(LiftingSummary.total(_of_all_processes(self._summaries)))
         seconds = perf_counter() - self._started
         self.history.append(
             {"epoch": self.current_epoch, **figures, "lifting": lifting, "seconds": seconds}
@@ -212,7 +238,8 @@ def fit(
     Parameters
     ----------
     module : TrainingModule
-        The model.
+        The model. Where several processes train it, each has a copy, and what they have learned
+        is in the checkpoints alone.
     train, val : list of torch_geometric.data.Data
         Graphs to train on and to select an epoch by.
     out : pathlib.Path
@@ -221,10 +248,29 @@ def fit(
     progress : bool, default=False
         Whether to show a progress bar.
     callbacks : sequence of lightning.pytorch.Callback, default=()
-        What else looks on.
+        What else looks on, a copy in each process where there are several.
+
+    Raises
+    ------
+    RuntimeError
+        If one of several processes failed; the others are ended.
     """
+    if module.config.devices is None:
+        _fit(module, train, val, out, progress, callbacks)
+    else:
+        _fit_together(module, train, val, out, progress, callbacks)
+
+
+def _fit(
+    module: TrainingModule,
+    train: list[Data],
+    val: list[Data],
+    out: Path,
+    progress: bool,
+    callbacks: Sequence[Callback],
+) -> None:
+    """Train in this process, alone or as one of several."""
     config = module.config
-    shuffle = _EpochShuffle(len(train), config.seed)
     every: list[Callback] = [
         *callbacks,
         CollapseWatch(),
@@ -235,7 +281,8 @@ def fit(
         every.append(RichProgressBar())
     trainer = Trainer(
         accelerator=config.device,
-        devices=1,
+        devices=config.devices or 1,
+        strategy="auto" if config.devices is None else _ddp(),
         default_root_dir=out,
         max_epochs=config.max_epochs,
         callbacks=every,
@@ -251,15 +298,109 @@ def fit(
         warnings.filterwarnings("ignore", ".*does not have many workers")
         trainer.fit(
             module,
-            _loader(train, config.batch_size, sampler=shuffle),
-            _loader(val, config.batch_size),
+            datamodule=_Graphs(train, val, config.batch_size, config.seed),
             ckpt_path=str(last) if last.exists() else None,
         )
 
 
-def _loader(graphs: list[Data], batch_size: int, **options: Any) -> DataLoader:
-    # A loader draws a seed for workers, even without any; not from the global source.
-    return DataLoader(graphs, batch_size, generator=torch.Generator(), **options)
+def _ddp() -> DDPStrategy:
+    """
+    Average the gradients of processes that are there already, on this machine.
+
+    Not every parameter has a gradient in every process: acceptances of a control that does not
+    learn them have none, nor what CCXN, CAN and HyperGAT never read, nor, where no graph of a
+    share has a cell, what of CAN cells alone would use.
+    """
+    return DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
+
+
+class _Share(NamedTuple):
+    """What one of several processes is given: its number, and all that `_fit` takes, packed."""
+
+    rank: int
+    port: int
+    packed: bytes
+
+
+def _fit_together(module: TrainingModule, train: list[Data], val: list[Data], *others: Any) -> None:
+    """Start the processes, and end all of them if one fails: the others would wait for it."""
+    # As bytes, since each tensor would take a file of shared memory.
+    packed = pickle.dumps((module, *map(Batch.from_data_list, (train, val)), *others))
+    port, devices = LightningEnvironment().main_port, module.config.devices or 1
+    pool: Pool[_Share] = Pool(_fit_share, devices)
+    try:
+        for rank in range(devices):
+            pool.start(_Share(rank, port, packed))
+        while pool.running:
+            for _, outcome in pool.finished():
+                if outcome.error is not None:
+                    where = "; ".join(outcome.where)
+                    raise RuntimeError(
+                        f"One of {devices} processes failed: {outcome.error} ({where})"
+                    )
+                for warning in outcome.value:
+                    warnings.warn(warning, stacklevel=3)
+    finally:
+        pool.stop()
+
+
+def _fit_share(share: _Share) -> list[Warning]:
+    """Train as one of several processes; the first one returns what it was warned of."""
+    # By these Lightning finds the others.
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(share.port),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": str(share.rank),
+    }
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings(record=True) as caught:
+        # Lightning's own call of a torch function that is deprecated.
+        warnings.filterwarnings("ignore", ".*LeafSpec")
+        # Which parameters have no gradient is not known before.
+        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        module, train, val, *others = pickle.loads(share.packed)  # noqa: S301 -- packed above
+        _fit(module, train.to_data_list(), val.to_data_list(), *others)
+    return [warning.message for warning in caught] if share.rank == 0 else []  # type: ignore[misc]
+
+
+def _of_all_processes(summaries: list[LiftingSummary]) -> list[LiftingSummary]:
+    """Put together what the lifting did to the graphs of each process."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return summaries
+    mine = LiftingSummary.total(summaries)
+    found = [mine] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, mine)
+    return found
+
+
+class _Graphs(LightningDataModule):
+    """
+    Graphs in memory, a share of them for each process.
+
+    They are shuffled by seed and epoch alone, so that a resumed run sees the same batches.
+    Shares of the training set are of one size, for which some graphs are taken twice; those of
+    the validation set hold each graph once.
+    """
+
+    def __init__(self, train: list[Data], val: list[Data], batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffle, anew in each epoch."""
+        return self._loader(self.train, DistributedSampler, seed=self.seed * _EPOCHS)
+
+    def val_dataloader(self) -> DataLoader:
+        """Take them as they come."""
+        return self._loader(self.val, UnrepeatedDistributedSampler, shuffle=False)
+
+    def _loader(self, graphs: list[Data], sampler: type, **options: Any) -> DataLoader:
+        trainer = cast("Trainer", self.trainer)
+        share = sampler(graphs, trainer.world_size, trainer.global_rank, **options)
+        # A loader draws a seed for workers, even without any; not from the global source.
+        return DataLoader(graphs, self.batch_size, sampler=share, generator=torch.Generator())
 
 
 class _Checkpoints(Checkpoint):
@@ -305,25 +446,3 @@ class _Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take them up."""
         self.best, self.waited = state_dict["best"], state_dict["waited"]
-
-
-class _EpochShuffle(Sampler[int]):
-    """Shuffle by seed and epoch alone, so that a resumed run sees the same batches."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning tells the epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
-        return iter(torch.randperm(self.size, generator=generator).tolist())
-
-    def __len__(self) -> int:
-        return self.size
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 1_000_003 + epoch

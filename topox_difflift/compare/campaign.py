@@ -7,16 +7,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from topox_difflift.compare.pool import Pool
 from topox_difflift.compare.worker import Task, failure, perform
+from topox_difflift.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from topox_difflift.compare.grid import Run
-    from topox_difflift.compare.pool import Outcome
     from topox_difflift.compare.results import Results
+    from topox_difflift.pool import Outcome
 
 __all__ = ["Campaign", "Watcher"]
 

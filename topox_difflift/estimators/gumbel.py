@@ -114,7 +114,7 @@ class GumbelSigmoid(Estimator):
         prob = torch.sigmoid(logits)
         if not self.training:
             return Acceptance(prob, prob > 0.5, torch.sigmoid(logits / self.temperature))
-        draw = torch.rand(prob.shape, generator=generator, dtype=prob.dtype, device=prob.device)
+        draw = torch.empty_like(prob).uniform_(generator=generator)
         # rand may return exactly 0, whose logit is infinite.
         noise = torch.logit(draw, eps=torch.finfo(draw.dtype).eps)
         relaxed = (logits + noise) / self.temperature

@@ -79,7 +79,7 @@ class ScoreFunction(Estimator):
         prob = torch.sigmoid(logits)
         if not self.training:
             return Acceptance(prob, prob > 0.5, surrogate=prob.detach())
-        draw = torch.rand(prob.shape, generator=generator, dtype=prob.dtype, device=prob.device)
+        draw = torch.empty_like(prob).uniform_(generator=generator)
         accepted = draw < prob
         sign = accepted.to(logits.dtype) * 2 - 1
         log_prob = torch.nn.functional.logsigmoid(sign * logits)

@@ -60,5 +60,5 @@ class StraightThrough(Estimator):
         prob = torch.sigmoid(logits)
         if not self.training:
             return Acceptance(prob, prob > 0.5)
-        draw = torch.rand(prob.shape, generator=generator, dtype=prob.dtype, device=prob.device)
+        draw = torch.empty_like(prob).uniform_(generator=generator)
         return Acceptance(prob, draw < prob)

@@ -105,7 +105,8 @@ class FixedRate(Estimator):
         """
         prob = torch.sigmoid(logits)
         if self.training:
-            draw = torch.rand(prob.shape, generator=generator, device=prob.device)
+            draw = torch.empty_like(prob, dtype=torch.get_default_dtype())
+            draw.uniform_(generator=generator)
         else:
             draw = (logits.detach().double() * _SPREAD) % 1
         return Acceptance(prob, draw < self.rate, torch.full_like(prob, self.rate))
