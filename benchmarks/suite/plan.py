@@ -119,7 +119,7 @@ FULL = Plan(
     layers=(1, 2, 4),
     searches=("er-1000", "er-10000", "er-100000"),
     bases=("er-1000", "er-10000", "grid-1000", "grid-10000"),
-    dense=tuple(f"{name}-{n}" for name in ("MUTAG", "NCI1") for n in (32, 128, 512)),
+    dense=tuple(f"{name}-{n}" for name in ("MUTAG", "NCI1") for n in (32, 128)),
 )
 QUICK = Plan(
     batches=("molecules-32", "molecules-128"),
