@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from suite.memory import resident
 from topomodelx.nn.cell.cwn import CWN
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_mean_pool
@@ -209,16 +209,6 @@ def compare_sizes(graphs: list[Data], options: argparse.Namespace) -> dict[str, 
 def slope(x: list[float], y: list[float]) -> float:
     """Return the slope of the least-squares line."""
     return statistics.linear_regression(x, y).slope
-
-
-def resident(what: str) -> float:
-    """Return resident memory of this process in MB, now ("VmRSS") or at its peak ("VmHWM")."""
-    status = Path("/proc/self/status")
-    if status.exists() and (found := [t for t in status.read_text().split("\n") if what in t]):
-        return int(found[0].split()[1]) / 1024
-    # Elsewhere only the peak is at hand, which the imports may have set.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def print_memory(name: str, graphs: list[Data], options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from lift_step import resident
+from suite.memory import resident
 from topomodelx.nn.cell.cwn import CWN
 
 from topox_difflift.cells import Rank

@@ -372,6 +372,16 @@ def test_united_cycles_are_those_of_either_list_once():
         assert sorted(map(tuple, found)) == sorted({*map(tuple, as_lists(one) + as_lists(other))})
 
 
+def test_positions_in_a_large_graph_do_not_overflow():
+    ring = torch.arange(50_000)  # its square is beyond int32
+    edges = torch.stack([torch.cat([ring[:1], ring[:-1]]), torch.cat([ring[-1:], ring[1:]])])
+    edges = edges[:, (edges[0] * len(ring) + edges[1]).argsort()]
+    arrival = torch.arange(1, len(ring) + 1)
+    vertices, sizes = shortest_cycle_basis(edges, len(ring), arrival=arrival, engine="scipy")
+    assert sizes.tolist() == [len(ring)]
+    assert torch.equal(vertices, ring)
+
+
 def test_deep_cycles():
     edges, n = tensors(nx.cycle_graph(3000))
     for engine in ("auto", "scipy", "torch"):

@@ -50,7 +50,7 @@ from topox_difflift.liftings import (
     OracleLifting,
     SimplicialKHopLifting,
 )
-from topox_difflift.neighbors import knn
+from topox_difflift.neighbors import knn, knn_within
 from topox_difflift.nn import TNNS, TopologicalNetwork
 from topox_difflift.products import LinearProducts
 from topox_difflift.recovery import recovery
@@ -357,6 +357,9 @@ def test_searches_are_the_same(device: str) -> None:
     edges, n = graph.edges, len(graph.x)
     there = edges.to(device)
     assert_same(knn(graph.x, graph.batch, 4), knn(graph.x.to(device), graph.batch.to(device), 4))
+    arcs = graph.edge_index
+    within = knn_within(graph.x.to(device), graph.batch.to(device), arcs.to(device), 2, 4)
+    assert_same(knn_within(graph.x, graph.batch, arcs, 2, 4), within)
     for engine in ("auto", "scipy", "torch"):
         assert_same(fundamental_cycles(edges, n), fundamental_cycles(there, n, engine=engine))
     assert_same(shortest_cycle_basis(edges, n), shortest_cycle_basis(there, n))

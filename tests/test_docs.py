@@ -108,9 +108,10 @@ def commands(start: str) -> list[str]:
     return sorted({" ".join(words.split()).split(" && ")[0] for words in found})
 
 
-@pytest.mark.parametrize("command", commands("python benchmarks/"))
+@pytest.mark.parametrize("command", commands(r"python (?:-m )?benchmarks[/.]"))
 def test_benchmarks_that_are_named_have_these_options(command):
-    _, script, *words = shlex.split(command)
+    words = [word for word in shlex.split(command)[1:] if word != "-m"]
+    script = words[0] if words[0].endswith(".py") else words[0].replace(".", "/") + "/__main__.py"
     source = (ROOT / script).read_text()
     assert all(f'"{word}"' in source for word in words if word.startswith("--"))
 

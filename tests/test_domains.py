@@ -186,6 +186,28 @@ def test_hyperedges_are_the_nearest_nodes(seed, k):
 
 
 @FEW
+@given(seed=SEEDS, sizes=st.lists(st.integers(2, 8), min_size=1, max_size=3, unique=True))
+def test_every_node_proposes_a_hyperedge_of_each_size(seed, sizes):
+    data = random_batch(seed)
+    data.edge_index = data.edge_index[:, :0]
+    lifted = lift(Hypergraph(sizes), data, seed, k_min=1, k_max=1)
+    rows = brute_nearest(data, closed=True)
+    for g in range(3):
+        nodes = (data.batch == g).nonzero().flatten().tolist()
+        expected = [
+            tuple(sorted(rows[v][:k])) for k in sorted(sizes) for v in nodes if len(rows[v]) >= k
+        ]
+        found = [c for c, b in zip(lifted.cells(1), lifted.batch_1.tolist(), strict=True) if b == g]
+        assert found == expected
+    assert lifted.prob_1.unique().numel() > 1 or lifted.num_cells[1] < 2
+
+
+@pytest.mark.laws
+def test_a_hypergraph_of_several_sizes_obeys_the_laws():
+    check_domain(Hypergraph([2, 4]))
+
+
+@FEW
 @given(seed=SEEDS)
 def test_learned_sizes_cut_the_list_of_the_nearest(seed):
     data = random_graph(9, 0.3, seed)
@@ -483,7 +505,7 @@ def test_projected_features(seed):
         (Cell(), "Cell(cycles='filtration', max_cycle_length=None, rings=True)"),
         (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6, rings=True)"),
         (Simplicial("cycle_basis"), "Simplicial(simplices='cycle_basis')"),
-        (Hypergraph(), "Hypergraph()"),
+        (Hypergraph(), "Hypergraph(sizes=None)"),
         (Combinatorial(), "Combinatorial()"),
     ],
     ids=str,

@@ -11,7 +11,7 @@ import torch
 from torch_geometric.data import Batch, Data, HeteroData
 
 from topox_difflift import DiffLift
-from topox_difflift.domains import Cell, Simplicial
+from topox_difflift.domains import Cell, Hypergraph, Simplicial
 from topox_difflift.encoders import GIN, GPS
 from topox_difflift.estimators import GumbelSigmoid, Threshold
 from topox_difflift.liftings import CycleLifting
@@ -184,7 +184,9 @@ BAD_ARGUMENTS = {
     ),
     "rejected": ({"rejected": "kep"}, ["'rejected'", "keep, drop", "got 'kep'"]),
     "memberships": ({"memberships": "soft"}, ["'memberships'", "kernel, hard", "got 'soft'"]),
-    "aggregation": ({"aggregation": "min"}, ["'aggregation'", "mean, sum, max", "got 'min'"]),
+    "aggregation": (
+        {"aggregation": "min"}, ["'aggregation'", "mean, sum, max, set_transformer", "got 'min'"],
+    ),
     "neighborhoods text": (
         {"neighborhoods": "adjacency_1"}, ["'neighborhoods'", "list", "got 'adjacency_1'"],
     ),
@@ -306,6 +308,9 @@ OTHER = {
     "max_cycle_length fraction": (
         lambda: Cell(max_cycle_length=3.5), ValueError, ["'max_cycle_length'", "got 3.5"],
     ),
+    "sizes": (lambda: Hypergraph([3, 1]), ValueError, ["'sizes'", "at least 2", "got 1"]),
+    "no sizes": (lambda: Hypergraph([]), ValueError, ["'sizes'", "at least one", r"got \[\]"]),
+    "sizes twice": (lambda: Hypergraph([3, 3]), ValueError, ["'sizes'", "different", "3, 3"]),
     "simplices": (
         lambda: Simplicial("x"), ValueError, ["'simplices'", "all, cycle_basis", "got 'x'"],
     ),

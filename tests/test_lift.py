@@ -21,6 +21,7 @@ from topox_difflift.candidates import CandidateCells
 from topox_difflift.domains import Boundary, Cell, Hypergraph
 from topox_difflift.estimators import Acceptance, GumbelSigmoid
 from topox_difflift.neighbors import knn
+from topox_difflift.scoring import AGGREGATIONS
 from topox_difflift.testing import (
     AcceptAll,
     CommonDraws,
@@ -744,7 +745,7 @@ def test_psi_of_cells_with_a_boundary_sees_it(domain):
         assert blind.scorers[rank].statistics == 0
 
 
-@pytest.mark.parametrize("aggregation", ["mean", "sum", "max"])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_aggregation_trains(aggregation):
     lift = make(aggregation=aggregation, generator=seeded())
     loss_of(lift(graph())).backward()

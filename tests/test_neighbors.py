@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from topox_difflift import compiled, neighbors
+from topox_difflift import _neighbors_exact, compiled, neighbors
 from topox_difflift.neighbors import knn, pairs, rank_by_length, squared_distances
 from topox_difflift.ragged import buckets
 
@@ -113,7 +113,7 @@ def test_unequal_sizes_are_bucketed(dtype: torch.dtype) -> None:
     assert torch.equal(knn(z, batch, 6, num_graphs=20), expected)
 
 
-@given(sizes=st.lists(st.integers(1, neighbors._BIG), max_size=200))
+@given(sizes=st.lists(st.integers(1, _neighbors_exact._BIG), max_size=200))
 @SETTINGS
 def test_padding_costs_at_most_four_times_the_area(sizes: list[int]) -> None:
     counts = torch.tensor(sizes, dtype=torch.long)
@@ -181,11 +181,17 @@ def test_a_circle_is_resolved_by_index() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("include_self", [False, True])
+@pytest.mark.parametrize(("tile", "include_self"), [((512, 1024), False), ((50, 37), True)])
 def test_big_graph_in_two_stages(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tied: bool, include_self: bool
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: torch.dtype,
+    tied: bool,
+    tile: tuple[int, int],
+    include_self: bool,
 ) -> None:
-    monkeypatch.setattr(neighbors, "_BIG", 100)
+    monkeypatch.setattr(_neighbors_exact, "_BIG", 100)
+    monkeypatch.setitem(_neighbors_exact._TILE, "cpu", tile)
+    monkeypatch.setitem(_neighbors_exact._BLOCK_WHOLE, "cpu", 2000)
     batch = batch_of([5, 400, 130, 30])
     z = (lattice if tied else grid)(565, 4).to(dtype)
     expected = oracle(z, batch, 6, include_self)
@@ -196,7 +202,7 @@ def test_big_graph_in_two_stages(
 def test_big_graph_agrees_with_the_small_path(monkeypatch: pytest.MonkeyPatch) -> None:
     z, batch = generic(1500, 16, torch.float32), batch_of([1500])
     two_stages = knn(z, batch, 10)
-    monkeypatch.setattr(neighbors, "_BIG", 10**6)
+    monkeypatch.setattr(_neighbors_exact, "_BIG", 10**6)
     assert torch.equal(knn(z, batch, 10), two_stages)
 
 
@@ -211,17 +217,31 @@ def test_no_neighbour_is_farther_than_the_tolerance_allows(n_nodes: int, channel
     assert bool(((distances - nearest).abs() <= k * tolerance).all())
 
 
-def test_most_rows_of_a_generic_big_graph_need_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    searched = []
-    exhaustive = neighbors._BigGraph._exhaustive
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 0), (4e-3, 400)])
+def test_rows_that_float32_cannot_tell_are_searched_in_float64(
+    monkeypatch: pytest.MonkeyPatch, scale: float, expected: int
+) -> None:
+    searched: dict[torch.dtype, int] = {}
+    nearest, whole = _neighbors_exact._BigGraph._nearest, []
 
-    def count(self: neighbors._BigGraph, rows: Tensor, k: int) -> Tensor:
-        searched.append(rows.numel())
-        return exhaustive(self, rows, k)
+    def count(search: _neighbors_exact._BigGraph, rows: Tensor, *rest: Any) -> Tensor:
+        dtype = search.points.dtype
+        searched[dtype] = searched.get(dtype, 0) + len(rows)
+        return nearest(search, rows, *rest)
 
-    monkeypatch.setattr(neighbors._BigGraph, "_exhaustive", count)
-    knn(generic(2000, 32, torch.float32), batch_of([2000]), 10)
-    assert sum(searched) < 20
+    monkeypatch.setattr(_neighbors_exact._BigGraph, "_nearest", count)
+    monkeypatch.setattr(
+        _neighbors_exact._BigGraph, "_fill_exhaustively", lambda *args: whole.append(args)
+    )
+    # A cluster as wide as `scale`, seen from far off.
+    z = generic(2000, 32, torch.float64)
+    z[:400] = 3 + scale * z[:400]
+    found = knn(z.float(), batch_of([2000]), 10)
+    assert searched[torch.float32] == 2000
+    assert abs(searched.get(torch.float64, 0) - expected) <= 20
+    assert not whole
+    if scale < 1:
+        assert bool((found[:400] < 400).all())
 
 
 def test_big_graph_survives_reduced_precision_and_autocast() -> None:
@@ -245,7 +265,19 @@ def test_many_neighbours_in_a_big_graph() -> None:
     assert torch.equal(everyone.sort(dim=1).values, torch.arange(1100).expand(1100, -1))
 
 
-def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("k", range(116, 126))
+def test_almost_everyone_in_a_big_graph(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
+    """Where there are hardly more candidates than are looked at, and padding beyond them."""
+    monkeypatch.setattr(_neighbors_exact, "_BIG", 100)
+    monkeypatch.setitem(_neighbors_exact._TILE, "cpu", (512, 32))
+    z, batch = grid(133, 3), batch_of([133])
+    assert torch.equal(knn(z, batch, k), oracle(z, batch, k))
+
+
+@pytest.mark.parametrize("points", [generic, lattice])
+def test_memory_is_linear(
+    monkeypatch: pytest.MonkeyPatch, points: Callable[[int, int], Tensor]
+) -> None:
     largest = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -257,11 +289,12 @@ def test_memory_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
                     largest = max(largest, value.untyped_storage().nbytes())
             return result
 
-    monkeypatch.setitem(neighbors._BLOCK_BIG, "cpu", 2**17)
-    monkeypatch.setitem(neighbors._BLOCK_PADDED, "cpu", 2**14)
+    monkeypatch.setitem(_neighbors_exact._BLOCK_WHOLE, "cpu", 2**17)
+    monkeypatch.setitem(_neighbors_exact._TILE, "cpu", (256, 1024))
+    monkeypatch.setitem(_neighbors_exact._BLOCK_PADDED, "cpu", 2**14)
     batch = batch_of([3000] + [20] * 100)
     with Watch():
-        knn(generic(5000, 8, torch.float32), batch, 5)
+        knn(points(5000, 8).float(), batch, 5)
     assert largest <= 8 * 2**18
 
 

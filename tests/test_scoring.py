@@ -62,7 +62,13 @@ def by_definition(
 ) -> torch.Tensor:
     rows = z[cell]
     inner = rows if scorer.phi is None else scorer.phi(rows)
-    pool = {"mean": inner.mean(0), "sum": inner.sum(0), "max": inner.amax(0)}[scorer.aggregation]
+    pool = {
+        "mean": lambda x: x.mean(0),
+        "sum": lambda x: x.sum(0),
+        "max": lambda x: x.amax(0),
+        # One set alone: no other, and no padding.
+        "set_transformer": lambda x: scorer.attention(x, torch.zeros(len(x)).long())[0],
+    }[scorer.aggregation](inner)
     if scorer.dispersion:
         spread = (rows - rows.mean(0)).square().sum(1).mean() / z.size(1)
         pool = torch.cat([pool, spread[None]])

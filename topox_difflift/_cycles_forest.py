@@ -139,7 +139,8 @@ def spanning_edges(edges: np.ndarray, parent: np.ndarray, later: np.ndarray) -> 
     shape = (len(parent), len(parent))
     weights = coo_array((rank[taken], (u[taken], v[taken])), shape=shape).tocsr()
     tree = minimum_spanning_tree(weights).tocoo()
-    key = tree.row * np.int64(len(parent)) + tree.col
+    # Its positions are int32, and so would be their product.
+    key = tree.row.astype(np.int64) * len(parent) + tree.col
     return np.searchsorted(u * len(parent) + v, np.sort(key))
 
 

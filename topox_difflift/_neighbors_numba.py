@@ -14,9 +14,14 @@ import numpy as np
 from topox_difflift._numba import check_range, compiled
 from topox_difflift._sparse_numba import sort_by
 
-__all__ = ["distances", "distances_backward", "nearest_others", "pairs", "ranked_lengths"]
+__all__ = [
+    "distances", "distances_backward", "keep_smallest", "nearest_others", "nearest_within",
+    "pairs", "ranked_lengths",
+]  # fmt: skip
 
 Array = np.ndarray
+
+_STRIDE = 64  # numbers that are looked at together
 
 
 @compiled
@@ -72,6 +77,135 @@ def nearest_others(
             for j in range(kept):
                 index[first + i, j] = first + columns[j]
     return index, -1
+
+
+@compiled
+def keep_smallest(tile: Array, begin: int, nodes: Array, values: Array, columns: Array) -> None:
+    """
+    Update the smallest numbers of each row of a matrix with those of a tile of its columns.
+
+    Parameters
+    ----------
+    tile : numpy.ndarray, shape = (n_rows, n_columns)
+        The tile.
+    begin : int
+        Its first column in the matrix.
+    nodes : numpy.ndarray, shape = (n_rows,), int64
+        Column of each row that is left out.
+    values, columns : numpy.ndarray, shape = (n_rows, count)
+        What was kept so far, the smallest first, and in which columns it is; changed.
+    """
+    last = values.shape[1] - 1
+    for row in range(len(tile)):
+        greatest = values[row, last]
+        for start in range(0, tile.shape[1], _STRIDE):
+            piece, smaller = tile[row, start : start + _STRIDE], np.int32(0)
+            # Counting has no branches, and most often there is nothing to be found.
+            for j in range(len(piece)):
+                smaller += np.int32(piece[j] < greatest)
+            if smaller == 0:
+                continue
+            for j in range(len(piece)):
+                column = begin + start + j
+                if piece[j] < greatest and column != nodes[row]:
+                    _insert(piece[j], column, last, values[row], columns[row])
+                    greatest = values[row, last]
+
+
+@compiled
+def nearest_within(
+    z: Array,
+    start: Array,
+    size: Array,
+    begin: Array,
+    degree: Array,
+    target: Array,
+    hops: int,
+    k: int,
+    expansion_noise: float,
+    input_noise: float,
+) -> tuple[Array, int]:
+    """
+    Find the nearest other nodes of every node among those within some hops.
+
+    Parameters
+    ----------
+    z : numpy.ndarray, shape = (n_nodes, channels)
+        Embeddings; distances are computed in float64.
+    start, size : numpy.ndarray, shape = (n_graphs,), int64
+        First node and number of nodes of each graph.
+    begin, degree : numpy.ndarray, shape = (n_nodes,), int64
+        Where the neighbours of each node begin in `target`, and their number.
+    target : numpy.ndarray, shape = (n_arcs,), int64
+        Neighbours in the graph, node after node.
+    hops : int
+        How far candidates may be.
+    k : int
+        Number of neighbours.
+    expansion_noise, input_noise : float
+        What rounding may do, relative to the radius, and to radius plus norm of the mean.
+
+    Returns
+    -------
+    index : numpy.ndarray, shape = (n_nodes, k), int64
+        Nodes, nearest first, -1 where no more are within reach.
+    broken : int
+        First node of a graph with embeddings that are not finite, or -1.
+    """
+    check_range(target, len(z))
+    index = np.full((len(z), k), -1, np.int64)
+    longest = size.max() if len(size) else 0
+    distance, wide = np.empty(longest), np.empty((longest, z.shape[1]))
+    mean = np.empty(z.shape[1])
+    values, places = np.empty(k + 1), np.empty(k + 1, np.int64)
+    reached, seen = np.empty(longest, np.int64), np.full(len(z), -1, np.int64)
+    for graph in range(len(size)):
+        first, n_nodes = start[graph], size[graph]
+        if n_nodes == 0:
+            continue
+        rows = wide[:n_nodes]
+        rows[:] = z[first : first + n_nodes]
+        tolerance = _tolerance(rows, mean, expansion_noise, input_noise)
+        if not math.isfinite(tolerance):
+            return index, first
+        for i in range(n_nodes):
+            count = _reach(first + i, begin, degree, target, hops, seen, reached)
+            if count == 1:
+                continue
+            # By index, so that equal distances are resolved by it.
+            found = np.sort(reached[1:count]) - first
+            for place in range(len(found)):
+                square = 0.0
+                for c in range(z.shape[1]):
+                    square += (rows[i, c] - rows[found[place], c]) ** 2
+                distance[place] = math.sqrt(square)
+            kept = min(k, len(found))
+            _select(distance, len(found), kept, tolerance, values, places)
+            for j in range(kept):
+                index[first + i, j] = first + found[places[j]]
+    return index, -1
+
+
+@compiled
+def _reach(
+    node: int, begin: Array, degree: Array, target: Array, hops: int, seen: Array, reached: Array
+) -> int:
+    """List the nodes within some hops of a node, itself first, and return their number."""
+    reached[0], seen[node] = node, node
+    done, count = 0, 1
+    for _ in range(hops):
+        end = count
+        if done == end:
+            break
+        for entry in range(done, end):
+            other = reached[entry]
+            for arc in range(begin[other], begin[other] + degree[other]):
+                if seen[target[arc]] != node:
+                    seen[target[arc]] = node
+                    reached[count] = target[arc]
+                    count += 1
+        done = end
+    return count
 
 
 @compiled

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
 from topox_difflift import ragged
+from topox_difflift._neighbors_index import as_index
 from topox_difflift.checks import (
     check_at_least,
     check_finite,
@@ -32,6 +33,7 @@ from topox_difflift.scoring import AGGREGATIONS, CellScorer
 if TYPE_CHECKING:
     import networkx as nx
     from torch_geometric.data import Data
+    from torch_geometric.nn.pool import KNNIndex
 
     from topox_difflift.candidates import CandidateCells
     from topox_difflift.domains import Boundary
@@ -95,17 +97,27 @@ class DiffLift(torch.nn.Module, BaseTransform):
         asked for. Incidences are always there.
     generator : torch.Generator, optional
         Source of random numbers, on the device of the graphs; by default PyTorch's own.
-    aggregation : {"mean", "sum", "max"}, default="mean"
+    aggregation : {"mean", "sum", "max", "set_transformer"}, default="mean"
         How the embeddings of a candidate's members are pooled.
     cell_budget : int, optional
         Most probable candidates to consider for each graph and rank; bounds memory.
     rescue : bool, default=False
         Whether the most probable candidate of a graph survives where all are rejected.
+    hops : int, optional
+        How many edges away a neighbour may be, by default anywhere in the graph. The search is
+        then linear in what is within reach, and cells of nodes farther apart are never
+        candidates. With 1 no edge is: those within reach are all there.
+    search : {"exact", "faiss"} or torch_geometric.nn.pool.KNNIndex, default="exact"
+        How neighbours are found in graphs of more than 1024 nodes: by the search of this
+        package, by faiss, or by an index of PyG, such as `ApproxL2KNNIndex`, that misses some.
+        Not with `hops`.
 
     Raises
     ------
     ValueError
         If an argument is unknown or impossible.
+    ImportError
+        If `search` needs faiss and it is not installed.
 
     References
     ----------
@@ -146,6 +158,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         aggregation: str = "mean",
         cell_budget: int | None = None,
         rescue: bool = False,
+        hops: int | None = None,
+        search: str | KNNIndex = "exact",
     ) -> None:
         super().__init__()
         check_one_of("rejected", rejected, ("keep", "drop"))
@@ -162,6 +176,14 @@ class DiffLift(torch.nn.Module, BaseTransform):
             check_at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
         if cell_budget is not None:
             check_at_least("cell_budget", cell_budget, 1, "or None for no bound")
+        if hops is not None:
+            check_at_least("hops", hops, 1, "or None for no bound")
+        index = as_index(search)
+        if hops is not None and index is not None:
+            raise ValueError(
+                f"Expected 'search' to be 'exact' with 'hops' (got {search!r} and {hops}); who is "
+                "within reach is listed, and no index is asked"
+            )
         if not isinstance(generator, torch.Generator | None):
             raise ValueError(
                 f"Expected 'generator' to be a torch.Generator or None (got {generator!r}); "
@@ -179,6 +201,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         self.rejected, self.memberships = rejected, memberships
         self.k_min, self.k_max, self.near_misses = k_min, k_max, near_misses
         self.cell_budget, self.rescue = cell_budget, rescue
+        self.hops, self.index = hops, index
         self.generator = generator
         self.neighborhoods = self._checked_neighborhoods(neighborhoods)
         self._encoder_takes = _parameters(self.encoder)
@@ -331,6 +354,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
             two_sided=self._keeps,
             near_misses=self.near_misses,
             generator=self.generator,
+            within=None if self.hops is None else (graph.edge_index, self.hops),
+            index=self.index,
         )
 
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
@@ -467,11 +492,13 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def __repr__(self) -> str:
         """Show what was chosen."""
         estimator = repr(self.estimator)
+        hops = "" if self.hops is None else f", hops={self.hops}"
+        search = "" if self.index is None else f", search={type(self.index).__name__}"
         return (
             f"{type(self).__name__}({self.domain!r}, max_rank={self.max_rank}, "
             f"encoder={type(self.encoder).__name__}, k_min={self.k_min}, k_max={self.k_max}, "
             f"estimator={estimator}, rejected={self.rejected!r}, "
-            f"memberships={self.memberships!r}, near_misses={self.near_misses})"
+            f"memberships={self.memberships!r}, near_misses={self.near_misses}{hops}{search})"
         )
 
 

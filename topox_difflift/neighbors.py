@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from topox_difflift import ragged
+from topox_difflift._neighbors_exact import fill_others
+from topox_difflift._neighbors_select import EXPANSION_NOISE, INPUT_NOISE, Graphs
+from topox_difflift._neighbors_within import fill_within
 from topox_difflift.cliques import edge_ids
 from topox_difflift.compiled import arrays, usable
 from topox_difflift.sparse import Segments, stable_order
 
-__all__ = ["knn", "pairs", "rank_by_length", "squared_distances"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-#: What noise may do to an embedding, relative to its norm: a few units in the last place, since
-# the same graph comes out of a matrix product of another shape with other roundings.
-INPUT_NOISE = {
-    torch.float16: 2.0**-9,
-    torch.bfloat16: 2.0**-6,
-    torch.float32: 2.0**-18,
-    torch.float64: 2.0**-40,
-}
-# What the expansion |a|^2 + |b|^2 - 2ab in float64 does to a small distance, relative to the
-# radius of the graph: about the square root of the rounding unit.
-_EXPANSION_NOISE = 2.0**-20
+    from torch_geometric.nn.pool import KNNIndex
 
-# Below this size a graph is one row block of a padded batch, from here on it is cut into rows.
-_BIG = 1024
-# Candidates beyond k: the more, the rarer a row whose selection cannot be certified.
-_SPARE = 8
-# Numbers held at once: on a CPU what stays in cache, and below what the allocator would
-# return to the system after every block; elsewhere enough to fill the device.
-_BLOCK_PADDED = {"cpu": 2**18}
-_BLOCK_BIG = {"cpu": 2**21}
-_BLOCK_DEVICE = 2**25
+__all__ = ["knn", "knn_within", "pairs", "rank_by_length", "squared_distances"]
 
 
 def knn(
@@ -45,6 +31,7 @@ def knn(
     num_graphs: int | None = None,
     include_self: bool = False,
     chunk_rows: int | None = None,
+    index: KNNIndex | None = None,
 ) -> Tensor:
     r"""
     Find the `k` nearest nodes of every node within its own graph.
@@ -77,6 +64,11 @@ def knn(
         Whether a node is its own first neighbour, counted among the `k`, or never one.
     chunk_rows : int, optional
         Rows of distances that are held at once; by default as many as run fastest.
+    index : torch_geometric.nn.pool.KNNIndex, optional
+        Searches graphs of more than 1024 nodes, each by an index of its own with the same
+        settings; this one is left as it is. It proposes a few candidates more than `k`, of
+        which the nearest are taken by the rule above; what it does not propose is not found,
+        nor are equals of the last that it proposes.
 
     Returns
     -------
@@ -88,20 +80,93 @@ def knn(
     ValueError
         If an argument has the wrong shape, dtype, order or range, or if `z` is not finite.
     """
-    _check_knn(z, batch, k, num_graphs, chunk_rows)
-    if z.device.type == "mps":  # it has no float64
-        found = knn(z.cpu(), batch.cpu(), k, include_self=include_self, chunk_rows=chunk_rows)
-        return found.to(z.device)
+    _check_knn(z, batch, k, num_graphs)
+    if chunk_rows is not None:
+        _check_positive("chunk_rows", chunk_rows)
+
+    def fill(out: Tensor, z: Tensor, batch: Tensor, sizes: Tensor) -> None:
+        fill_others(out, z, batch, sizes, chunk_rows, index)
+
+    return _search(fill, z, batch, k, num_graphs, include_self)
+
+
+def knn_within(
+    z: Tensor,
+    batch: Tensor,
+    edge_index: Tensor,
+    hops: int,
+    k: int,
+    *,
+    num_graphs: int | None = None,
+    include_self: bool = False,
+) -> Tensor:
+    r"""
+    Find the `k` nearest nodes of every node among those that are at most `hops` edges away.
+
+    Who counts as nearest, and how equal distances are resolved, is as in `knn`, with the
+    tolerance of the whole graph: where every node is within reach the two agree. Work is
+    linear in the edges of what is within reach of each node, and memory in the graph, since
+    nodes are taken in blocks.
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape = (n_nodes, channels)
+        Embeddings, of any floating dtype. No gradient is recorded.
+    batch : torch.Tensor, shape = (n_nodes,), int64
+        Graph of each node, ascending.
+    edge_index : torch.Tensor, shape = (2, n_arcs), int64
+        Both directions of each edge, sorted by their source; none between graphs.
+    hops : int
+        How many edges away a neighbour may be, at least 1.
+    k : int
+        Number of neighbours, at least 1.
+    num_graphs : int, optional
+        Number of graphs in the batch; by default ``batch[-1] + 1``.
+    include_self : bool, default=False
+        Whether a node is its own first neighbour, counted among the `k`, or never one.
+
+    Returns
+    -------
+    torch.Tensor, shape = (n_nodes, k), int64
+        Nodes, nearest first, and -1 where too few are within reach.
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong shape, dtype, order or range, or if `z` is not finite.
+    """
+    _check_knn(z, batch, k, num_graphs)
+    _check_positive("hops", hops)
+    _check_arcs(edge_index, batch)
+
+    def fill(out: Tensor, z: Tensor, batch: Tensor, sizes: Tensor) -> None:
+        fill_within(out, z, batch, sizes, edge_index.to(z.device), hops)
+
+    return _search(fill, z, batch, k, num_graphs, include_self)
+
+
+def _search(
+    fill: Callable[[Tensor, Tensor, Tensor, Tensor], None],
+    z: Tensor,
+    batch: Tensor,
+    k: int,
+    num_graphs: int | None,
+    include_self: bool,
+) -> Tensor:
+    """Let the node itself come first or not at all, and `fill` in the others."""
+    device = z.device
+    if device.type == "mps":  # it has no float64
+        z, batch = z.cpu(), batch.cpu()
     others = k - 1 if include_self else k
     out = batch.new_full((z.size(0), k), -1)
-    # Autocast would round the operands of the products below to half precision.
+    # Autocast would round the operands of a product to half precision.
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
         if include_self:
             out[:, 0] = torch.arange(z.size(0), device=z.device)
         if others:
             sizes = batch.bincount(minlength=num_graphs or 0)
-            _fill_others(out[:, k - others :], z.detach(), batch, sizes, chunk_rows)
-    return out
+            fill(out[:, k - others :], z.detach(), batch, sizes)
+    return out.to(device)
 
 
 def squared_distances(z: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -238,9 +303,9 @@ def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> 
         from topox_difflift._neighbors_numba import ranked_lengths
 
         inputs = arrays(z.detach(), ragged.starts(sizes), sizes, *edges)
-        noise = _EXPANSION_NOISE, INPUT_NOISE[z.dtype]
+        noise = EXPANSION_NOISE, INPUT_NOISE[z.dtype]
         return torch.from_numpy(ranked_lengths(*inputs, *noise))
-    graphs = _Graphs.of(z, batch, sizes)
+    graphs = Graphs.of(z, batch, sizes)
     owner = batch.index_select(0, edges[0])
     ends = graphs.z.index_select(0, edges.reshape(-1)).view(2, -1, z.size(1))
     length = torch.linalg.vector_norm(ends[0] - ends[1], dim=-1)
@@ -256,269 +321,10 @@ def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> 
     return torch.empty_like(order).index_copy(0, order, rank)
 
 
-class _Graphs(NamedTuple):
-    """A batch of graphs: ranges of nodes, each centred on its mean, in float64."""
-
-    z: Tensor
-    norms: Tensor
-    tolerance: Tensor
-    sizes: Tensor
-    starts: Tensor
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, z: Tensor, batch: Tensor, sizes: Tensor) -> _Graphs:
-        """Centre every graph and find the difference below which its distances are equal."""
-        wide = z.double()
-        mean = wide.new_zeros(sizes.numel(), z.size(1)).index_add_(0, batch, wide)
-        mean /= sizes.clamp(min=1).unsqueeze(1)
-        wide = wide - mean.index_select(0, batch)
-        norms = torch.linalg.vector_norm(wide, dim=1)
-        _check_finite(norms)
-        radius = norms.new_zeros(sizes.numel()).scatter_reduce_(0, batch, norms, "amax")
-        extent = radius + torch.linalg.vector_norm(mean, dim=1)
-        tolerance = _EXPANSION_NOISE * radius + INPUT_NOISE[z.dtype] * extent
-        return cls(wide, norms.square_(), tolerance, sizes, ragged.starts(sizes), z.dtype)
-
-
-def _rows(graphs: _Graphs, width: int, blocks: dict[str, int]) -> int:
-    """Return how many rows of `width` numbers make a block."""
-    return max(1, blocks.get(graphs.z.device.type, _BLOCK_DEVICE) // max(1, width))
-
-
-def _fill_others(
-    out: Tensor, z: Tensor, batch: Tensor, sizes: Tensor, chunk_rows: int | None
-) -> None:
-    """Write the neighbours other than the node itself into `out`, which holds -1."""
-    big = sizes > _BIG
-    compiled = usable(z)
-    if compiled:
-        out.copy_(_compiled_search(z, sizes.masked_fill(big, 0), ragged.starts(sizes), out.size(1)))
-        if not bool(big.any()):
-            return
-    graphs = _Graphs.of(z, batch, sizes)
-    if not compiled:
-        _fill_small(out, graphs, chunk_rows)
-    # Few by nature: each of them is work enough to hide this loop.
-    for graph in big.nonzero().flatten().tolist():
-        width = max(int(graphs.sizes[graph]), (out.size(1) + _SPARE) * graphs.z.size(1))
-        rows = chunk_rows or _rows(graphs, width, _BLOCK_BIG)
-        _fill_big(out, graphs, graph, rows)
-
-
-def _compiled_search(z: Tensor, sizes: Tensor, first: Tensor, k: int) -> Tensor:
-    """Search by compiled loops."""
-    from topox_difflift._neighbors_numba import nearest_others
-
-    inputs = arrays(z, first, sizes)
-    index, broken = nearest_others(*inputs, k, _EXPANSION_NOISE, INPUT_NOISE[z.dtype])
-    if broken >= 0:
-        _raise_not_finite(broken)
-    return torch.from_numpy(index)
-
-
-def _fill_small(out: Tensor, graphs: _Graphs, chunk_rows: int | None) -> None:
-    """Search graphs of up to `_BIG` nodes, many at once."""
-    small = ((graphs.sizes > 1) & (graphs.sizes <= _BIG)).nonzero().flatten()
-    for group, size in ragged.buckets(graphs.sizes[small]):
-        members = small[group]
-        width = max(size, graphs.z.size(1))
-        rows = chunk_rows or _rows(graphs, width, _BLOCK_PADDED)
-        for chunk in members.split(max(1, rows // size)):
-            _fill_padded(out, graphs, chunk, size)
-
-
-def _fill_padded(out: Tensor, graphs: _Graphs, members: Tensor, size: int) -> None:
-    """Search graphs of at most `size` nodes, padded to that size, in one batched product."""
-    first = graphs.starts[members].unsqueeze(1)
-    offset = torch.arange(size, device=members.device)
-    present = offset < graphs.sizes[members].unsqueeze(1)
-    node = (first + offset).where(present, first)
-    z = graphs.z.index_select(0, node.flatten()).view(*node.shape, -1)
-    norms = graphs.norms[node].where(present, torch.inf).unsqueeze(1)
-    shifted = torch.baddbmm(norms, z, z.transpose(1, 2), alpha=-2)
-    shifted.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-    rows = present.flatten().nonzero().flatten()
-    owner = members.unsqueeze(1).expand_as(node).reshape(-1)[rows]
-    node = node.flatten()[rows]
-    local = _nearest(
-        shifted.view(-1, size).index_select(0, rows),
-        graphs.norms[node].unsqueeze(1),
-        out.size(1),
-        graphs.tolerance[owner].unsqueeze(1),
-    )
-    first = graphs.starts[owner].unsqueeze(1)
-    out[node, : local.size(1)] = (local + first).where(local >= 0, -1)
-
-
-def _nearest(shifted: Tensor, norms: Tensor, k: int, tolerance: Tensor) -> Tensor:
-    """
-    Select from whole rows of squared distances, less the norm of the row's own node.
-
-    Parameters
-    ----------
-    shifted : torch.Tensor, shape = (n_rows, n_columns)
-        Squared distance minus `norms`, infinite where there is no candidate.
-    norms : torch.Tensor, shape = (n_rows, 1)
-        Squared norm of the node of each row.
-    k : int
-        Number of neighbours.
-    tolerance : torch.Tensor, shape = (n_rows, 1)
-        Difference up to which two distances are equal.
-
-    Returns
-    -------
-    torch.Tensor, shape = (n_rows, min(k, n_columns)), int64
-        Columns, nearest first, and -1 beyond the last candidate.
-    """
-    n_columns = shifted.size(1)
-    values, columns = shifted.topk(min(k + 1, n_columns), largest=False)
-    distances = _distances(values, norms)
-    # One distance more than needed shows whether the k-th place is contested as well.
-    tied = (distances.diff(dim=1) <= tolerance).any(1).nonzero().flatten()
-    columns = columns.masked_fill_(distances.isinf(), -1)[:, :k]
-    if tied.numel():
-        full = _distances(shifted[tied], norms[tied])
-        every = torch.arange(n_columns, device=tied.device).expand_as(full)
-        last = distances[tied, columns.size(1) - 1].unsqueeze(1)
-        columns[tied] = _resolve(full, every, last, columns.size(1), tolerance[tied])
-    return columns
-
-
-def _distances(shifted: Tensor, norms: Tensor) -> Tensor:
-    return (shifted + norms).clamp_(min=0).sqrt_()
-
-
-def _resolve(distances: Tensor, columns: Tensor, last: Tensor, k: int, tolerance: Tensor) -> Tensor:
-    """
-    Select `k` of the given candidates, with equal distances resolved by column.
-
-    Parameters
-    ----------
-    distances, columns : torch.Tensor, shape = (n_rows, n_candidates)
-        Candidates of each row, in any order.
-    last : torch.Tensor, shape = (n_rows, 1)
-        The k-th smallest distance; all columns within `tolerance` of it are candidates.
-    k : int
-        Number of neighbours, at most the number of candidates.
-    tolerance : torch.Tensor, shape = (n_rows, 1)
-        Difference up to which two distances are equal.
-
-    Returns
-    -------
-    torch.Tensor, shape = (n_rows, k), int64
-        Columns, nearest first, and -1 for those at an infinite distance.
-    """
-    contested = columns.where(distances <= last + tolerance, torch.iinfo(torch.int64).max)
-    rank = contested.masked_fill_(distances < last - tolerance, -1)
-    chosen = rank.topk(k, dim=1, largest=False, sorted=False).indices
-    distances, order = distances.gather(1, chosen).sort(dim=1)
-    columns = columns.gather(1, chosen).gather(1, order)
-    columns = columns.masked_fill_(distances.isinf(), -1)
-    run = (distances.diff(dim=1, prepend=distances[:, :1]) > tolerance).cumsum(1)
-    # Columns stay below 2^40 and a row has fewer than 2^22 runs.
-    order = (run * 2**40 + columns).argsort(dim=1)
-    return columns.gather(1, order)
-
-
-def _fill_big(out: Tensor, graphs: _Graphs, graph: int, rows: int) -> None:
-    """Search one graph block of rows by block of rows, with memory linear in its size."""
-    start, n_nodes = int(graphs.starts[graph]), int(graphs.sizes[graph])
-    k = min(out.size(1), n_nodes - 1)
-    search = _BigGraph.of(graphs, graph, k)
-    for first in range(0, n_nodes, rows):
-        last = min(n_nodes, first + rows)
-        out[start + first : start + last, :k] = search.nearest(first, last, k) + start
-
-
-class _BigGraph(NamedTuple):
-    """
-    One graph, prepared for the search in two stages.
-
-    The columns are dealt out to groups. The c smallest distances of a row lie in the c
-    groups with the smallest minima, so that the costly selection sees only these. It runs
-    on products in the dtype of the input; what it may have missed is bounded by `slack`,
-    and rows where that could matter are searched again in float64.
-    """
-
-    z: Tensor
-    norms: Tensor
-    tolerance: Tensor
-    query: Tensor
-    columns: Tensor
-    n_groups: int
-    slack: Tensor
-
-    @classmethod
-    def of(cls, graphs: _Graphs, graph: int, k: int) -> _BigGraph:
-        """Pad the columns to whole groups and bound the rounding of a product."""
-        nodes = slice(int(graphs.starts[graph]), int(graphs.starts[graph] + graphs.sizes[graph]))
-        # In units of the radius float32 neither overflows nor underflows.
-        radius = graphs.norms[nodes].max().sqrt()
-        radius = radius.where(radius > 0, 1)
-        wide, norms = graphs.z[nodes] / radius, graphs.norms[nodes] / radius**2
-        n_nodes, channels = wide.shape
-        # Reduced precision of float32 products (TF32, bfloat16) is the user's global choice.
-        reduced = torch.get_float32_matmul_precision() != "highest"
-        z = wide if reduced or graphs.dtype == torch.float64 else wide.float()
-        per_group = max(1, round((n_nodes / (k + _SPARE)) ** 0.5))
-        n_groups = -(-n_nodes // per_group)
-        # One product, of (-2 z, 1) and (z, norm), yields the distances less the row's norm.
-        query = torch.cat([-2 * z, torch.ones_like(z[:, :1])], dim=1)
-        columns = z.new_zeros(channels + 1, n_groups * per_group)
-        columns[:channels, :n_nodes] = z.t()
-        columns[channels] = torch.inf
-        columns[channels, :n_nodes] = norms
-        slack = 4 * (channels + 4) * torch.finfo(z.dtype).eps * norms.max()
-        tolerance = (graphs.tolerance[graph] / radius).view(1, 1)
-        return cls(wide, norms, tolerance, query, columns, n_groups, slack)
-
-    def nearest(self, first: int, last: int, k: int) -> Tensor:
-        """Return the neighbours of the nodes `first` to `last`, as local indices."""
-        if k + _SPARE >= self.n_groups:
-            return self._exhaustive(torch.arange(first, last, device=self.z.device), k)
-        values, columns = self._candidates(first, last, k + _SPARE)
-        differences = self.z.index_select(0, columns.flatten()).view(*columns.shape, -1)
-        differences -= self.z[first:last].unsqueeze(1)
-        distances = torch.linalg.vector_norm(differences, dim=2)
-        kth = distances.kthvalue(k, dim=1, keepdim=True).values
-        found = _resolve(distances, columns, kth, k, self.tolerance)
-        # Whatever was left out lies at least this far.
-        beyond = _distances(values.amax(1, keepdim=True), self.norms[first:last, None] - self.slack)
-        unsure = (beyond <= kth + self.tolerance).flatten().nonzero().flatten()
-        if unsure.numel():
-            found[unsure] = self._exhaustive(unsure + first, k)
-        return found
-
-    def _candidates(self, first: int, last: int, count: int) -> tuple[Tensor, Tensor]:
-        """Select the `count` smallest shifted distances of each row."""
-        shifted = self.query[first:last] @ self.columns
-        shifted.diagonal(offset=first).fill_(torch.inf)
-        grouped = shifted.view(last - first, -1, self.n_groups)
-        groups = grouped.amin(1).topk(count, largest=False, sorted=False).indices
-        index = groups.unsqueeze(1).expand(-1, grouped.size(1), -1)
-        values, chosen = (
-            grouped.gather(2, index).flatten(1).topk(count, largest=False, sorted=False)
-        )
-        place = chosen.div(count, rounding_mode="floor")
-        return values, place * self.n_groups + groups.gather(1, chosen % count)
-
-    def _exhaustive(self, rows: Tensor, k: int) -> Tensor:
-        """Search whole rows in float64."""
-        shifted = torch.addmm(self.norms, self.z.index_select(0, rows), self.z.t(), alpha=-2)
-        shifted.scatter_(1, rows.unsqueeze(1), torch.inf)
-        norms = self.norms[rows].unsqueeze(1)
-        return _nearest(shifted, norms, k, self.tolerance.expand_as(norms))
-
-
-def _check_knn(
-    z: Tensor, batch: Tensor, k: int, num_graphs: int | None, chunk_rows: int | None
-) -> None:
+def _check_knn(z: Tensor, batch: Tensor, k: int, num_graphs: int | None) -> None:
     _check_matrix(z)
     _check_index("batch", batch, z.size(0), "the rows of 'z'")
     _check_positive("k", k)
-    if chunk_rows is not None:
-        _check_positive("chunk_rows", chunk_rows)
     if not batch.numel():
         return
     descends = (batch[1:] < batch[:-1]).any().long()
@@ -537,6 +343,29 @@ def _check_knn(
         raise ValueError(
             f"Expected 'batch' to hold graph numbers {bound} (got {low} to {high}); "
             "number the graphs from 0."
+        )
+
+
+def _check_arcs(edge_index: Tensor, batch: Tensor) -> None:
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
+        raise ValueError(
+            f"Expected 'edge_index' to be int64 of shape (2, n_arcs) (got {edge_index.dtype} of "
+            f"shape {tuple(edge_index.shape)}); one row of sources, one of targets."
+        )
+    if not edge_index.numel():
+        return
+    low, high = int(edge_index.min()), int(edge_index.max())
+    if low < 0 or high >= len(batch):
+        raise ValueError(
+            f"Expected 'edge_index' to name nodes 0 to {len(batch) - 1} (got {low} to {high}); "
+            "number the nodes from 0."
+        )
+    source, target = edge_index
+    sorted_ = (source[1:] >= source[:-1]).all()
+    if not bool(sorted_ & (batch[source] == batch[target]).all()):
+        raise ValueError(
+            "Expected 'edge_index' to be sorted by its first row and to join nodes of one graph "
+            "(got one that is not); torch_geometric.utils.to_undirected sorts it."
         )
 
 
@@ -569,15 +398,3 @@ def _check_positive(name: str, value: int) -> None:
         raise ValueError(
             f"Expected {name!r} to be at least 1 (got {value}); raise it to 1 or more."
         )
-
-
-def _check_finite(norms: Tensor) -> None:
-    if not bool(norms.isfinite().all()):
-        _raise_not_finite(int((~norms.isfinite()).nonzero()[0]))
-
-
-def _raise_not_finite(node: int) -> NoReturn:
-    raise ValueError(
-        f"Expected 'z' to be finite (got NaN or infinity in the graph of node {node}); "
-        "check the features and the encoder, for instance its learning rate."
-    )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch_geometric.nn import MLP
 
+from topox_difflift._neighbors_select import INPUT_NOISE
 from topox_difflift.cells import straight_through
 from topox_difflift.checks import check_finite
 from topox_difflift.entmax import entmax
-from topox_difflift.neighbors import INPUT_NOISE, knn, squared_distances
+from topox_difflift.neighbors import knn, knn_within, squared_distances
+
+if TYPE_CHECKING:
+    from torch_geometric.nn.pool import KNNIndex
 
 __all__ = ["EntmaxSupport", "Kernel", "Nearest", "NeighborhoodRule", "NeighborhoodSize"]
 
@@ -476,6 +480,8 @@ def search(
     two_sided: bool,
     near_misses: int,
     generator: torch.Generator | None,
+    within: tuple[Tensor, int] | None = None,
+    index: KNNIndex | None = None,
 ) -> Nearest:
     """
     Find the learned neighbourhood of every node.
@@ -503,6 +509,11 @@ def search(
         How many beyond k_max are listed then.
     generator : torch.Generator, optional
         Source of random numbers.
+    within : tuple, optional
+        Both directions of each edge, sorted, shape = (2, n_arcs), and how many of them away a
+        neighbour may be; by default anywhere in the graph.
+    index : torch_geometric.nn.pool.KNNIndex, optional
+        What searches big graphs, if not `within`.
 
     Returns
     -------
@@ -513,7 +524,15 @@ def search(
     # Without a kernel those beyond k_max have no gradient to give.
     beyond = near_misses if two_sided and kernel is not None else 0
     found = rule.k_max + beyond
-    index = knn(z.detach(), batch, found, num_graphs=num_graphs, include_self=include_self)
-    taken, prob = rule(z, index[:, : rule.k_max].contiguous(), sample, generator)
+    embedding = z.detach()
+    if within is None:
+        nearest = knn(
+            embedding, batch, found, num_graphs=num_graphs, include_self=include_self, index=index
+        )
+    else:
+        nearest = knn_within(
+            embedding, batch, *within, found, num_graphs=num_graphs, include_self=include_self
+        )
+    taken, prob = rule(z, nearest[:, : rule.k_max].contiguous(), sample, generator)
     taken, prob = (torch.nn.functional.pad(part, (0, beyond)) for part in (taken, prob))
-    return Nearest(index, taken, prob, z, kernel, two_sided)
+    return Nearest(nearest, taken, prob, z, kernel, two_sided)

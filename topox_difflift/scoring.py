@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import MLP
+from torch_geometric.nn import MLP, SetTransformerAggregation
 
 from topox_difflift import ragged
 from topox_difflift.compiled import arrays, usable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AGGREGATIONS", "CellScorer"]
 
-AGGREGATIONS = ("mean", "sum", "max")
+AGGREGATIONS = ("mean", "sum", "max", "set_transformer")
 
 #: Initial bias of the acceptance logit: sigmoid(1) = 0.73.
 INITIAL_LOGIT = 1.0
@@ -31,6 +32,17 @@ def _pool(x: Tensor, segments: Segments, aggregation: str) -> Tensor:
         return segments.sum(x)
     offsets = ragged.starts(segments.sizes)
     return torch.nn.functional.embedding_bag(segments.index, x, offsets, mode="max")
+
+
+def _attend(aggregate: torch.nn.Module, x: Tensor, segments: Segments) -> Tensor:
+    """Pool the rows of the members of each cell by attention, cells of similar size at a time."""
+    pooled = x.new_zeros(len(segments.sizes), x.size(1))
+    for cells, _ in ragged.buckets(segments.sizes):
+        sizes = segments.sizes.index_select(0, cells)
+        member = segments.index.index_select(0, ragged.take(segments.sizes, cells))
+        found = aggregate(x.index_select(0, member), ragged.owners(sizes), dim_size=len(cells))
+        pooled = pooled.index_copy(0, cells, found)
+    return pooled
 
 
 class CellScorer(torch.nn.Module):
@@ -50,8 +62,9 @@ class CellScorer(torch.nn.Module):
         Width of the hidden layers.
     deep_set : bool, default=False
         Whether members pass through phi before they are pooled.
-    aggregation : {"mean", "sum", "max"}, default="mean"
-        How members are pooled.
+    aggregation : {"mean", "sum", "max", "set_transformer"}, default="mean"
+        How members are pooled. A set transformer lets them attend to each other before one
+        seed attends to them; it takes phi with it, and memory for the squares of the sizes.
     dispersion : bool, default=True
         Whether the network sees the dispersion.
     statistics : int, default=0
@@ -67,7 +80,9 @@ class CellScorer(torch.nn.Module):
     References
     ----------
     .. [1] Zaheer et al. Deep sets. NeurIPS 2017.
-    .. [2] Franco et al. Differentiable lifting for topological neural networks. ICLR 2026.
+    .. [2] Lee, Lee, Kim, Kosiorek, Choi, Teh. Set transformer: a framework for attention-based
+       permutation-invariant neural networks. ICML 2019.
+    .. [3] Franco et al. Differentiable lifting for topological neural networks. ICLR 2026.
     """
 
     def __init__(
@@ -82,6 +97,10 @@ class CellScorer(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.aggregation, self.dispersion, self.statistics = aggregation, dispersion, statistics
+        self.attention = None
+        if aggregation == "set_transformer":
+            deep_set, heads = True, math.gcd(hidden_channels, 4)
+            self.attention = SetTransformerAggregation(hidden_channels, heads=heads)
         self.phi = (
             MLP([in_channels, hidden_channels], norm=None, plain_last=False) if deep_set else None
         )
@@ -104,8 +123,9 @@ class CellScorer(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """Initialise afresh."""
-        if self.phi is not None:
-            self.phi.reset_parameters()
+        for part in (self.phi, self.attention):
+            if part is not None:
+                part.reset_parameters()
         self.rho.reset_parameters()
         self._start()
 
@@ -134,8 +154,12 @@ class CellScorer(torch.nn.Module):
         first, last = self.rho.lins
         if torch.nn.parameter.is_lazy(first.weight):
             first(members.new_empty(0, members.size(1) + self._beside))
-        if self.aggregation == "max":
-            pooled = [_pool(members, segments, "max"), *self._seen(z, segments, statistics)]
+        if self.attention is not None or self.aggregation == "max":
+            if self.attention is not None:
+                own = _attend(self.attention, members, segments)
+            else:
+                own = _pool(members, segments, "max")
+            pooled = [own, *self._seen(z, segments, statistics)]
             return last(first(torch.cat(pooled, dim=-1)).relu_()).squeeze(-1)
         # The first layer is linear, and so are mean and sum: on each node, which there are
         # fewer of than candidates, before pooling, it costs less.

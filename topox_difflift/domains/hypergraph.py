@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -9,9 +10,13 @@ from torch import Tensor
 
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
+from topox_difflift.checks import check_at_least
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, project
+from topox_difflift.proximity import NeighborhoodRule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from topox_difflift.proximity import Nearest
 
 __all__ = ["Hypergraph", "nearest_sets"]
@@ -24,6 +29,18 @@ class Hypergraph(Domain):
     The edges of the graph stay as hyperedges of two nodes. Two nodes may propose the same
     set; both columns stay, one for each proposer.
 
+    Parameters
+    ----------
+    sizes : sequence of int, optional
+        Sizes of which each node proposes a hyperedge, all of them, each to be accepted on its
+        own; the bounds `k_min` and `k_max` of the lifting are then without effect. By default
+        it proposes one, of the learned size k_v.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `sizes` is empty, repeats a size, or has one below 2.
+
     References
     ----------
     .. [1] Franco et al. Differentiable lifting for topological neural networks. ICLR 2026.
@@ -32,6 +49,41 @@ class Hypergraph(Domain):
     topology: ClassVar[Literal["hypergraph"]] = "hypergraph"
     highest_rank: ClassVar[int] = 1
     default_rank: ClassVar[int] = 1
+
+    def __init__(self, sizes: Sequence[int] | None = None) -> None:
+        if sizes is not None:
+            for size in sizes:
+                check_at_least("sizes", size, 2, "a hyperedge of two nodes")
+            if len(set(sizes)) != len(sizes) or not sizes:
+                raise ValueError(
+                    f"Expected 'sizes' to be different numbers, at least one (got {list(sizes)}); "
+                    "None for one hyperedge of a learned size"
+                )
+        self.sizes = None if sizes is None else tuple(sorted(sizes))
+
+    def rule(
+        self, in_channels: int, hidden_channels: int, k_min: int, k_max: int, dispersion: bool
+    ) -> NeighborhoodRule:
+        """
+        Make the module that says which of the nearest nodes a node takes.
+
+        Parameters
+        ----------
+        in_channels, hidden_channels : int
+            Widths of the embeddings and of hidden layers.
+        k_min, k_max : int
+            Bounds of the number of neighbours; without effect where there are `sizes`.
+        dispersion : bool
+            Whether the number depends on how far apart the neighbours are.
+
+        Returns
+        -------
+        NeighborhoodRule
+            A learned number of them, or as many as the largest of the `sizes`.
+        """
+        if self.sizes is None:
+            return super().rule(in_channels, hidden_channels, k_min, k_max, dispersion)
+        return _AllOf(self.sizes[-1])
 
     def neighborhood(self, rank: int) -> Literal["none", "others", "closed"]:
         """
@@ -51,7 +103,7 @@ class Hypergraph(Domain):
 
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
         """
-        Propose one hyperedge for each node.
+        Propose one hyperedge for each node, or one of each of the `sizes`.
 
         Parameters
         ----------
@@ -66,10 +118,24 @@ class Hypergraph(Domain):
         -------
         CandidateCells
             Column j of the learned hyperedges of a graph is exactly C(j), if it has at
-            least two members.
+            least two members; with several sizes, all of the first size come first.
         """
         assert nearest is not None
-        return nearest_sets(nearest, skeleton.graph.batch, smallest=2)
+        batch = skeleton.graph.batch
+        if self.sizes is None:
+            return nearest_sets(nearest, batch, smallest=2)
+        column = torch.arange(nearest.taken.size(1), device=batch.device)
+        of_size = [
+            nearest_sets(replace(nearest, taken=nearest.taken & (column < size)), batch, size)
+            for size in self.sizes
+        ]
+        proposed = CandidateCells(
+            *(
+                torch.cat([getattr(cells, part) for cells in of_size])
+                for part in ("vertices", "sizes", "batch", "weight")
+            )
+        )
+        return proposed.select(torch.argsort(proposed.batch, stable=True))
 
     def order(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Tensor | None:
         """
@@ -140,6 +206,24 @@ class Hypergraph(Domain):
         size = membership.new_zeros(n_cells).index_add(0, faces[1], membership)
         total = project(skeleton.features(0), faces, membership, n_cells)
         return total / size.unsqueeze(-1)
+
+
+class _AllOf(NeighborhoodRule):
+    """All of the nearest nodes, and nothing to learn about their number."""
+
+    two_sided: ClassVar[bool] = True
+
+    def __init__(self, k_max: int) -> None:
+        super().__init__()
+        self.k_max = k_max
+
+    def forward(
+        self, z: Tensor, index: Tensor, sample: bool, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return index >= 0, z.new_ones(index.shape)
+
+    def expected_size(self, nearest: Nearest) -> Tensor:
+        return nearest.taken.sum(-1).to(nearest.prob.dtype).mean()
 
 
 def nearest_sets(nearest: Nearest, batch: Tensor, smallest: int) -> CandidateCells:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from topox_difflift import ragged
+from topox_difflift._neighbors_within import k_hop_pairs
 from topox_difflift.candidates import CandidateCells
 from topox_difflift.checks import check_at_least
 from topox_difflift.cliques import edge_ids, lexicographic_order
@@ -157,36 +158,6 @@ class SimplicialKHopLifting(StaticLifting):
             Number of hops, highest rank and bound.
         """
         return f"k={self.k}, max_rank={self.max_rank}, max_neighborhood={self.max_neighborhood}"
-
-
-def k_hop_pairs(edge_index: Tensor, num_nodes: int, k: int) -> Tensor:
-    """
-    Pairs of nodes that are at most k hops apart.
-
-    Parameters
-    ----------
-    edge_index : torch.Tensor, shape = (2, n_arcs), int64
-        Both directions of each edge, sorted.
-    num_nodes : int
-        Number of nodes.
-    k : int
-        Number of hops.
-
-    Returns
-    -------
-    torch.Tensor, shape = (2, n_pairs), int64
-        All ordered pairs, each node with itself included, sorted. Memory is linear in the
-        number of walks of one step from such pairs.
-    """
-    degree = torch.bincount(edge_index[0], minlength=num_nodes)
-    node = torch.arange(num_nodes, device=edge_index.device)
-    member = node
-    for _ in range(k):
-        further = edge_index[1][ragged.take(degree, member)]
-        start = node.repeat_interleave(degree[member])
-        key = torch.cat([node * num_nodes + member, start * num_nodes + further]).unique()
-        node, member = key // num_nodes, key % num_nodes
-    return torch.stack([node, member])
 
 
 def subsets(members: Tensor, sizes: Tensor, order: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""One run over all stages, sizes and peers; see `__main__`."""
