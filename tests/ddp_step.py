@@ -69,7 +69,8 @@ def step(share: Share) -> dict[str, dict[str, np.ndarray]]:
     for tnn in CASES:
         network = DistributedDataParallel(model(tnn), find_unused_parameters=True)
         found[tnn] = gradients(network, batch)
-    torch.distributed.destroy_process_group()
+    # The group ends with the process: to destroy it while a module holds it can wait forever, for
+    # a thread of gloo that itself waits for the interpreter.
     return found
 
 

@@ -61,11 +61,14 @@ def numbers(found: object) -> list[float]:
 @pytest.mark.laws
 def test_gradients_of_two_processes_are_those_of_one_on_all_graphs(tmp_path: Path) -> None:
     pool: Pool[ddp_step.Share] = Pool(ddp_step.step, jobs=2)
-    for rank in range(2):
-        pool.start(ddp_step.Share(rank, tmp_path / "meeting"))
     outcomes = []
-    while pool.running:
-        outcomes += [outcome for _, outcome in pool.finished()]
+    try:
+        for rank in range(2):
+            pool.start(ddp_step.Share(rank, tmp_path / "meeting"))
+        for _ in range(2):
+            outcomes += [outcome for _, outcome in pool.finished(timeout=300)]
+    finally:
+        pool.stop()
     assert [outcome.error for outcome in outcomes] == [None, None]
     first, second = (outcome.value for outcome in outcomes)
     everything = Batch.from_data_list([graph for part in ddp_step.graphs() for graph in part])
