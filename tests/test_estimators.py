@@ -105,7 +105,7 @@ def gumbel_slopes(monkeypatch, p, temperature, loss):
     """Estimates of dE[L]/dlogit for evenly spaced quantiles of the noise, in place of draws."""
     n = 200_000
     quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    monkeypatch.setattr(torch, "rand", lambda *_, **__: quantiles)
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda draw, **_: draw.copy_(quantiles))
     logits = torch.full((n,), p, dtype=torch.float64).logit().requires_grad_()
     loss(GumbelSigmoid(temperature).accept(logits).mask()).sum().backward()
     return logits.grad
