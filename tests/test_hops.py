@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.utils import to_undirected
@@ -141,6 +141,8 @@ def test_a_graph_has_the_same_neighbours_alone_and_in_a_batch(
 def test_permuting_the_nodes_permutes_the_neighbours(hops: int, seed: int) -> None:
     _, edge_index, batch = random_graphs([20], 0.15, seed)
     z = torch.randn(20, 5, generator=torch.Generator().manual_seed(seed))
+    # Of distances that count as equal the index decides, and that is another one then.
+    assume(float(torch.cdist(z, z).sort(dim=1).values.diff(dim=1).min()) > 1e-4)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(seed))
     moved = to_undirected(order.argsort()[edge_index])
     found = knn_within(z[order], batch, moved, hops, 4)
