@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WIDTH = 32
-#: From this size on a graph is large, and has the options `LARGE`.
-LARGE_NODES = 5_000
 #: From this size on the exact search, which is quadratic, is run once; every step uses its result.
 HUGE_NODES = 20_000
-#: Options of `DiffLift` on large graphs, such as a search that is not exact.
-LARGE: dict[str, Any] = {"hops": 2}
+#: Options of `DiffLift` where growth is measured: candidates at a linear cost, at every size.
+GROWN: dict[str, Any] = {"hops": 2}
 
 
 def load(name: str, root: str) -> Data:
@@ -62,8 +60,7 @@ def level(data: Data) -> str:
 
 def options(data: Data) -> dict[str, Any]:
     """Return what `DiffLift` is told beside its defaults."""
-    large = not isinstance(data, Batch) and data.num_nodes > LARGE_NODES
-    return LARGE if large else {}
+    return GROWN if data.get("grown") else {}
 
 
 def noise(shape: tuple[int, ...]) -> Tensor:
@@ -74,7 +71,8 @@ def noise(shape: tuple[int, ...]) -> Tensor:
 def synthetic(edges: Tensor, n: int) -> Data:
     """Return a graph of these edges with features and labels."""
     x = noise((n, WIDTH))
-    return Data(x=x, edge_index=to_undirected(edges, num_nodes=n), y=(x[:, 0] > 0).long())
+    arcs = to_undirected(edges, num_nodes=n)
+    return Data(x=x, edge_index=arcs, y=(x[:, 0] > 0).long(), grown=True)
 
 
 def random_edges(n: int, count: int) -> Tensor:
