@@ -42,15 +42,17 @@ def test_every_stage_is_watched_forward_and_backward(results):
     assert {row["name"] for row in rows} == {"molecules-8", "er-200", "er-800"}
     for row in rows:
         stages = row["stages"]
-        assert set(stages) == {
-            "embed", "search", "pairs", "cycles", "accept", "attach", "matrices", "TNN", "readout",
-            "rest",
+        # A search within hops is part of the pairs.
+        exact = {"search"} if row["name"].startswith("molecules") else set()
+        assert set(stages) == exact | {
+            "embed", "pairs", "cycles", "accept", "attach", "matrices", "TNN", "readout", "rest",
         }  # fmt: skip
         assert set(row["step"]) == TIME
         # What is learned has a backward pass of its own; a search has none.
         for stage in ("embed", "pairs", "accept", "attach", "TNN", "readout"):
             assert all(stages[stage][direction]["cpu"] > 0 for direction in ("forward", "backward"))
-        assert set(stages["search"]) == set(stages["cycles"]) == {"forward"}
+        for stage in exact | {"cycles"}:
+            assert set(stages[stage]) == {"forward"}
         assert row["engine"] == "tensors"
         assert row["memory_stages"].keys() == stages.keys()
         assert 0 < row["memory"] < row["process"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STAGES = {
     "embed": "encoder",
     "search": "nearest neighbours",
-    "pairs": "sizes, closeness and pairs",
+    "pairs": "sizes, closeness and pairs, with the search where it is within hops",
     "cycles": "2-cells",
     "accept": "score and draw",
     "attach": "boundaries and features",
