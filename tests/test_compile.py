@@ -13,7 +13,7 @@ from topox_difflift.datasets import molecules
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import FixedRate
 from topox_difflift.proximity import NeighborhoodSize
-from topox_difflift.sparse import matmul
+from topox_difflift.sparse import Segments, matmul
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +93,23 @@ def test_features_are_traced_whole() -> None:
 
     found = [lifted(n)[1] for n in (3, 5)]
     agrees(features, *([c.x_0, c.faces_1, c.membership_1] for c in found))
+
+
+@pytest.mark.laws
+def test_embeddings_are_traced_whole() -> None:
+    lift, _ = lifted(2)
+    found = [Batch.from_data_list(molecules(n)) for n in (3, 5)]
+    agrees(
+        lambda x, index, batch, edge_attr: lift.encoder(x, index, batch, edge_attr),
+        *([d.x.double(), d.edge_index, d.batch, d.edge_attr.double()] for d in found),
+    )
+
+
+@pytest.mark.laws
+def test_scores_are_traced_whole() -> None:
+    """The members of the candidates once found, whose number depends on what was drawn."""
+    lift, _ = lifted(4)
+    (proposal,) = lift._proposals
+    segments = Segments(*proposal.candidates.members(), len(proposal.nearest.z))
+    scorer = lift.scorers["1"]
+    agrees(lambda z: scorer.logits(z, segments), [proposal.nearest.z.detach()])

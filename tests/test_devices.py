@@ -24,7 +24,7 @@ from model_table import fits, lifting, network, ranks_of
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import to_undirected
 
-from topox_difflift import DiffLift, LiftedComplex, compiled
+from topox_difflift import DiffLift, LiftedComplex, compiled, ragged
 from topox_difflift.checks import check_generator
 from topox_difflift.cliques import cliques, edge_ids
 from topox_difflift.complex import _DERIVED
@@ -602,6 +602,24 @@ def test_a_wait_is_found(ask: Callable[[torch.Tensor], object], times: int) -> N
     with far.counted() as count:
         ask(x)
     assert count.stages.total() == times
+
+
+def test_counts_and_known_totals_need_no_wait() -> None:
+    row, kept = torch.tensor([3, 0, 3, 3]), torch.tensor([True, True, False, True])
+    sizes = torch.tensor([1, 0, 3])
+    cases: list[tuple[Callable[..., torch.Tensor], tuple[Any, ...], list[int]]] = [
+        (ragged.counts, (row, 5), [1, 0, 0, 3, 0]),
+        (ragged.counts, (row, 5, kept), [1, 0, 0, 2, 0]),
+        (ragged.counts, (row[:0], 2), [0, 0]),
+        (ragged.owners, (sizes, 4), [0, 2, 2, 2]),
+    ]
+    for function, arguments, expected in cases:
+        assert function(*arguments).tolist() == expected
+        there = [far.FarTensor(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        with far.counted() as count:
+            found = function(*there)
+        assert found.here.tolist() == expected
+        assert not count.stages
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import (
 )
 from torch import Tensor
 
-from topox_difflift.ragged import starts
+from topox_difflift.ragged import counts, starts
 
 __all__ = [
     "Array",
@@ -164,7 +164,7 @@ def forest_torch(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     order = child.argsort(stable=True)
     child, above = child[order], above[order]
     vertex = torch.arange(num_nodes, device=edges.device)
-    degree = torch.bincount(child, minlength=num_nodes)
+    degree = counts(child, num_nodes)
     begin = starts(degree)
     depth = torch.full_like(vertex, -1)
     level, frontier = 0, torch.nonzero(smallest_vertices(edges, num_nodes) == vertex).squeeze(1)

@@ -51,7 +51,7 @@ def k_hop_pairs(edge_index: Tensor, num_nodes: int, k: int, start: Tensor | None
     """
     if start is None:
         start = torch.arange(num_nodes, device=edge_index.device)
-    degree = torch.bincount(edge_index[0], minlength=num_nodes)
+    degree = ragged.counts(edge_index[0], num_nodes)
     row, member = torch.arange(len(start), device=start.device), start
     for _ in range(k):
         further = edge_index[1][ragged.take(degree, member)]
@@ -106,7 +106,7 @@ def _compiled_search(z: Tensor, sizes: Tensor, edge_index: Tensor, hops: int, k:
     """Search by compiled loops."""
     from topox_difflift._neighbors_numba import nearest_within
 
-    degree = torch.bincount(edge_index[0], minlength=len(z))
+    degree = ragged.counts(edge_index[0], len(z))
     graph = arrays(z, ragged.starts(sizes), sizes, ragged.starts(degree), degree, edge_index[1])
     index, broken = nearest_within(*graph, hops, k, EXPANSION_NOISE, INPUT_NOISE[z.dtype])
     if broken >= 0:
@@ -117,7 +117,7 @@ def _compiled_search(z: Tensor, sizes: Tensor, edge_index: Tensor, hops: int, k:
 def _walks(edge_index: Tensor, batch: Tensor, sizes: Tensor, hops: int) -> Tensor:
     """Bound of what is listed at once for each node: walks, and never more than its graph has."""
     source, target = edge_index
-    arcs = torch.bincount(batch.index_select(0, source), minlength=len(sizes))
+    arcs = ragged.counts(batch.index_select(0, source), len(sizes))
     most = (sizes + arcs).index_select(0, batch)
     walks = torch.ones_like(batch)
     for _ in range(hops):
@@ -155,7 +155,7 @@ def _nearest(distance: Tensor, row: Tensor, column: Tensor, tolerance: Tensor, k
         Columns, nearest first, and -1 beyond the last candidate.
     """
     n_rows = len(tolerance)
-    sizes = torch.bincount(row, minlength=n_rows)
+    sizes = ragged.counts(row, n_rows)
     start, kept = ragged.starts(sizes), sizes.clamp(max=k)
     chosen_distance = distance.new_full((n_rows, k), torch.inf)
     chosen = column.new_full((n_rows, k), -1)

@@ -131,7 +131,7 @@ class CandidateCells:
         if bool(inside.all()):
             return self.vertices, self.sizes
         sizes = torch.zeros_like(self.sizes)
-        sizes.index_add_(0, ragged.owners(self.sizes), inside.long())
+        sizes.index_add_(0, ragged.owners(self.sizes, len(inside)), inside.long())
         return self.vertices[inside], sizes
 
     @classmethod

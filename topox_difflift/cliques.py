@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from topox_difflift.compiled import arrays, usable
-from topox_difflift.ragged import starts
+from topox_difflift.ragged import counts, starts
 
 __all__ = ["check_edges", "cliques", "edge_ids", "lexicographic_order", "row_ids", "triangles"]
 
@@ -240,7 +240,7 @@ def _join(faces: Tensor) -> Tensor:
 
 def _rank_by_frequency(lower: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Rank of each vertex by frequency, and the vertex of each rank."""
-    frequency = torch.bincount(lower.reshape(-1), minlength=num_nodes)
+    frequency = counts(lower.reshape(-1), num_nodes)
     vertex = torch.argsort(frequency, stable=True)
     rank = torch.empty_like(vertex)
     rank[vertex] = torch.arange(num_nodes, device=vertex.device)

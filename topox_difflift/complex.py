@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.storage import recursive_apply
 
+from topox_difflift import ragged
 from topox_difflift.cells import Rank
 from topox_difflift.laws import faces_of_cells, shape_problems
 from topox_difflift.neighborhoods import (
@@ -553,7 +554,7 @@ class LiftedComplex(Data):
         # The faces of a 1-cell are its vertices, so that memberships are at hand.
         node, cell = self._store["faces_1"][:, self._store["membership_1"] != 0]
         order = torch.argsort(cell, stable=True)
-        return node[order], torch.bincount(cell, minlength=self.num_cells[1])
+        return node[order], ragged.counts(cell, self.num_cells[1])
 
     def _rank(self, rank: int) -> Rank:
         names = ("batch", "mask", "prob", "faces", "orientation", "membership", "x")
@@ -955,7 +956,7 @@ def _count_proposed(rank: Rank, n_graphs: int) -> Tensor:
     proposed = rank.prob.detach() < 1
     if rank.included is not None:
         proposed &= rank.included
-    return torch.bincount(rank.batch[proposed], minlength=n_graphs)
+    return ragged.counts(rank.batch, n_graphs, proposed)
 
 
 # As PyG does for its own classes: datasets of complexes can be read without running pickles.

@@ -31,7 +31,8 @@ from topox_difflift._cycles_minimum import minimum_rows
 from topox_difflift._cycles_search import Adjacency, shortest_paths
 from topox_difflift.cliques import check_edges, edge_ids
 from topox_difflift.compiled import arrays, numba_installed, usable
-from topox_difflift.ragged import buckets, concatenate, owners, positions, starts, take
+from topox_difflift.ragged import buckets, concatenate, counts, owners, positions, starts, take
+from topox_difflift.sparse import stable_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -330,7 +331,7 @@ def unite(first: Cycles, second: Cycles) -> Cycles:
         rows = alike[part]
         entries = take(sizes, rows)
         padded = vertices.new_full((len(rows), largest), -1)
-        padded[owners(sizes[rows]), here[entries]] = vertices[entries]
+        padded[owners(sizes[rows], len(entries)), here[entries]] = vertices[entries]
         _, same = torch.unique(padded, dim=0, return_inverse=True)
         leader = same.new_full((int(same.max()) + 1,), len(rows))
         number = torch.arange(len(rows), device=same.device)
@@ -345,13 +346,15 @@ def _alike(vertices: Tensor, sizes: Tensor) -> Tensor:
     if not len(sizes):
         return sizes
     begin = starts(sizes)
-    key = torch.zeros_like(sizes)
-    # No cycle has more vertices than this, so that it bounds sizes as well.
-    bound = int(vertices.max()) + 1
-    for column in (vertices[begin], vertices[begin + 1], vertices[begin + sizes - 1], sizes):
-        # Numbered anew each time, so that products stay within cycles times vertices.
-        _, key = torch.unique(key * bound + column, return_inverse=True)
-    return (torch.bincount(key)[key] > 1).nonzero().squeeze(1)
+    columns = (vertices[begin], vertices[begin + 1], vertices[begin + sizes - 1], sizes)
+    order = stable_order(columns[0])
+    for column in columns[1:]:
+        order = order[stable_order(column[order])]
+    table = torch.stack(columns)[:, order]
+    repeats = (table[:, 1:] == table[:, :-1]).all(0)
+    nothing = repeats.new_zeros(1)
+    shared = torch.cat([repeats, nothing]) | torch.cat([nothing, repeats])
+    return torch.empty_like(shared).index_copy(0, order, shared).nonzero().squeeze(1)
 
 
 def _choose(engine: Engine, edges: Tensor, known: tuple[Engine, ...]) -> Engine:
@@ -458,7 +461,7 @@ def _on(edges: Tensor, array: np.ndarray | Tensor) -> Tensor:
 def _arcs(edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
     """First neighbour and degree of each vertex, and all neighbours, ascending."""
     tail, head = torch.cat([edges, edges.flip(0)], dim=1)
-    degree = torch.bincount(tail, minlength=num_nodes)
+    degree = counts(tail, num_nodes)
     return starts(degree), degree, head[(tail * num_nodes + head).argsort()]
 
 

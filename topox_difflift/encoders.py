@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn import MLP, GINConv, GINEConv, GPSConv, LayerNorm, Linear
 from torch_geometric.utils import to_dense_adj, to_dense_batch
 
 from topox_difflift.compiled import arrays, usable
-from topox_difflift.sparse import Segments
+from topox_difflift.sparse import Kept, Segments
 
 __all__ = ["ENCODERS", "GIN", "GPS", "random_walk_encoding"]
 
@@ -52,7 +52,7 @@ class _Encoder(torch.nn.Module, ABC):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _edges_unknown(self) -> bool:
-        return self.edge is not None and torch.nn.parameter.is_lazy(self.edge.weight)
+        return self.edge is not None and isinstance(self.edge.weight, UninitializedParameter)
 
     def _node_features(self, x: Tensor) -> Tensor:
         _check_width("x", x, self.node)
@@ -85,7 +85,7 @@ class _Encoder(torch.nn.Module, ABC):
 
 def _check_width(name: str, values: Tensor, layer: Linear) -> None:
     """Check the number of channels, which the first input or `in_channels` has fixed."""
-    lazy = torch.nn.parameter.is_lazy(layer.weight)
+    lazy = isinstance(layer.weight, UninitializedParameter)
     if not lazy and values.size(1) != layer.in_channels:
         raise ValueError(
             f"Expected '{name}' to have {layer.in_channels} channels (got {values.size(1)}); use "
@@ -100,7 +100,7 @@ def _project(values: Tensor, layer: Linear) -> Tensor:
     With the weights in this layout PyTorch computes their gradient five times as fast, and no
     slower where there are many channels.
     """
-    if torch.nn.parameter.is_lazy(layer.weight):
+    if isinstance(layer.weight, UninitializedParameter):
         layer(values[:0])
     return (values @ layer.weight.t().contiguous()).add_(layer.bias)
 
@@ -109,11 +109,11 @@ class _ArcFeatures:
     """Features of the arcs and the layer that brings them to the width of the states."""
 
     def __init__(self, values: Tensor, layer: Linear) -> None:
-        if torch.nn.parameter.is_lazy(layer.weight):
+        if isinstance(layer.weight, UninitializedParameter):
             layer(values[:0])
         self.values, self.layer = values, layer
 
-    @cached_property
+    @Kept
     def projected(self) -> Tensor:
         """One row for each arc, the same in all layers."""
         return _project(self.values, self.layer)

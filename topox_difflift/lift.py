@@ -376,7 +376,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if self.rescue:
             preference = _preference(score, candidates)
             acceptance = _rescue(acceptance, included, preference, candidates.batch)
-        counts = torch.bincount(candidates.batch[included], minlength=graph.num_graphs)
+        counts = ragged.counts(candidates.batch, graph.num_graphs, included)
         rule = None if nearest is None else cast("NeighborhoodRule", self.sizes[str(rank)])
         proposal = _Proposal(acceptance, candidates, nearest, rule, counts)
         if not self._keeps:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from topox_difflift.compiled import arrays, usable
 from topox_difflift.products import Gram, SparseOperand
-from topox_difflift.ragged import owners, starts
+from topox_difflift.ragged import counts, owners, starts
 from topox_difflift.sparse import sparse_coo, stable_order
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class PairPattern:
 
             found = pair_pattern(*arrays(group, item), n_groups, n_items)
             return cls(*map(torch.from_numpy, found))
-        sizes = torch.bincount(group, minlength=n_groups)
+        sizes = counts(group, n_groups)
         partners = sizes.index_select(0, group)
         left = owners(partners)
         # From the position of a pair to that of its second entry.

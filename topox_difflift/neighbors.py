@@ -164,7 +164,7 @@ def _search(
         if include_self:
             out[:, 0] = torch.arange(z.size(0), device=z.device)
         if others:
-            sizes = batch.bincount(minlength=num_graphs or 0)
+            sizes = batch.bincount() if num_graphs is None else ragged.counts(batch, num_graphs)
             fill(out[:, k - others :], z.detach(), batch, sizes)
     return out.to(device)
 
@@ -298,7 +298,7 @@ def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> 
         From 1 on, ascending with the length within each graph. Neighbouring lengths that differ
         by less than the tolerance of `knn` have one rank: rounding decides nothing.
     """
-    sizes = torch.bincount(batch, minlength=num_graphs)
+    sizes = ragged.counts(batch, num_graphs)
     if usable(z):
         from topox_difflift._neighbors_numba import ranked_lengths
 
@@ -316,7 +316,7 @@ def rank_by_length(z: Tensor, batch: Tensor, edges: Tensor, num_graphs: int) -> 
     rises = length.diff() > graphs.tolerance.index_select(0, owner[1:])
     rises &= owner.diff() == 0
     rank = torch.cat([rises.new_zeros(min(1, len(order))), rises]).cumsum(0)
-    first = ragged.starts(torch.bincount(owner, minlength=num_graphs)).index_select(0, owner)
+    first = ragged.starts(ragged.counts(owner, num_graphs)).index_select(0, owner)
     rank = rank - rank.index_select(0, first) + 1
     return torch.empty_like(order).index_copy(0, order, rank)
 

@@ -101,7 +101,7 @@ class SparseOperand:
         Segments
             One segment for each row.
         """
-        return Segments(self.column, torch.bincount(self.row, minlength=self.size[0]), self.size[1])
+        return Segments(self.column, ragged.counts(self.row, self.size[0]), self.size[1])
 
     @cached_property
     def transposed(self) -> SparseOperand:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn import MLP, SetTransformerAggregation
 
 from topox_difflift import ragged
@@ -40,7 +41,8 @@ def _attend(aggregate: torch.nn.Module, x: Tensor, segments: Segments) -> Tensor
     for cells, _ in ragged.buckets(segments.sizes):
         sizes = segments.sizes.index_select(0, cells)
         member = segments.index.index_select(0, ragged.take(segments.sizes, cells))
-        found = aggregate(x.index_select(0, member), ragged.owners(sizes), dim_size=len(cells))
+        owner = ragged.owners(sizes, len(member))
+        found = aggregate(x.index_select(0, member), owner, dim_size=len(cells))
         pooled = pooled.index_copy(0, cells, found)
     return pooled
 
@@ -149,10 +151,29 @@ class CellScorer(torch.nn.Module):
         torch.Tensor, shape = (n_cells,)
             Acceptance logits.
         """
+        return self.logits(z, Segments(*candidates.members(), len(z)), statistics)
+
+    def logits(self, z: Tensor, segments: Segments, statistics: Tensor | None = None) -> Tensor:
+        """
+        Score sets of nodes.
+
+        Parameters
+        ----------
+        z : torch.Tensor, shape = (n_nodes, channels)
+            Embeddings.
+        segments : Segments
+            The members of each set.
+        statistics : torch.Tensor, shape = (n_cells, statistics), optional
+            Statistics of their boundaries; None where the network sees none.
+
+        Returns
+        -------
+        torch.Tensor, shape = (n_cells,)
+            Acceptance logits. Unless members attend to each other, it can be compiled as a whole.
+        """
         members = z if self.phi is None else self.phi(z)
-        segments = Segments(*candidates.members(), len(z))
         first, last = self.rho.lins
-        if torch.nn.parameter.is_lazy(first.weight):
+        if isinstance(first.weight, UninitializedParameter):
             first(members.new_empty(0, members.size(1) + self._beside))
         if self.attention is not None or self.aggregation == "max":
             if self.attention is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +12,12 @@ from torch import Tensor
 from topox_difflift import ragged
 from topox_difflift.compiled import arrays, usable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
-    "Segments", "entries_of", "matmul", "sort_pairs", "sparse_coo", "sparse_mm", "stable_order",
+    "Kept", "Segments", "entries_of", "matmul", "sort_pairs", "sparse_coo", "sparse_mm",
+    "stable_order",
 ]  # fmt: skip
 
 
@@ -128,7 +131,7 @@ def stable_order(keys: Tensor) -> Tensor:
     torch.Tensor, shape = (n,), int64
         Their positions, smallest first, equal ones in their order.
     """
-    if keys.device.type != "cpu" or len(keys) == 0:
+    if keys.device.type != "cpu" or len(keys) == 0 or torch.compiler.is_compiling():
         return torch.argsort(keys, stable=True)
     if usable(keys):
         from topox_difflift import _sparse_numba
@@ -239,6 +242,33 @@ class _CompiledDots(torch.autograd.Function):
         return by_left, by_right, None
 
 
+class Kept:
+    """
+    Property that is computed once and kept, or anew where `torch.compile` traces.
+
+    A trace has to be free of side effects, and cannot take the lock of functools.cached_property.
+
+    Parameters
+    ----------
+    compute : callable
+        ``instance -> value``.
+    """
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        value = self.compute(instance)
+        if not torch.compiler.is_compiling():
+            instance.__dict__[self.name] = value
+        return value
+
+
 @dataclass(frozen=True)
 class Segments:
     """
@@ -275,10 +305,10 @@ class Segments:
         Segments
             One segment for each group, its rows ascending.
         """
-        sizes = torch.bincount(group, minlength=n_groups)
+        sizes = ragged.counts(group, n_groups)
         return cls(stable_order(group), sizes, len(group))
 
-    @cached_property
+    @Kept
     def owners(self) -> Tensor:
         """
         Segment of each member.
@@ -288,9 +318,9 @@ class Segments:
         torch.Tensor, shape = (sum(sizes),), int64
             Ascending.
         """
-        return ragged.owners(self.sizes)
+        return ragged.owners(self.sizes, len(self.index))
 
-    @cached_property
+    @Kept
     def offsets(self) -> Tensor:
         """
         First member of each segment.
@@ -302,7 +332,7 @@ class Segments:
         """
         return ragged.starts(self.sizes)
 
-    @cached_property
+    @Kept
     def by_member(self) -> Tensor:
         """
         Order that sorts the members by their row.
@@ -314,7 +344,7 @@ class Segments:
         """
         return stable_order(self.index)
 
-    @cached_property
+    @Kept
     def transposed(self) -> Segments:
         """
         Which segments each row is a member of.
@@ -324,7 +354,7 @@ class Segments:
         Segments
             Segments of the rows, to add up what belongs to the segments.
         """
-        sizes = torch.bincount(self.index, minlength=self.n_rows)
+        sizes = ragged.counts(self.index, self.n_rows)
         return Segments(self.owners.index_select(0, self.by_member), sizes, len(self.sizes))
 
     def share(self, like: Tensor) -> Tensor:
@@ -654,5 +684,5 @@ def sparse_mm(matrix: Tensor, x: Tensor) -> Tensor:
         )
     matrix = matrix if matrix.is_coalesced() else matrix.coalesce()
     row, column = matrix.indices().contiguous()
-    rows = Segments(column, torch.bincount(row, minlength=matrix.size(0)), matrix.size(1))
+    rows = Segments(column, ragged.counts(row, matrix.size(0)), matrix.size(1))
     return rows.weighted_sum(x, matrix.values())

@@ -624,6 +624,7 @@ def edge_boundary(cells: CandidateCells) -> Boundary:
     Boundary
         Two faces for each edge.
     """
-    column = ragged.owners(cells.sizes)
-    sign = cells.weight.new_tensor([-1.0, 1.0]).repeat(len(cells))
-    return Boundary(torch.stack([cells.vertices, column]), sign, cells.weight)
+    column = ragged.owners(cells.sizes, len(cells.vertices))
+    # Not from a list, for which the host would wait.
+    sign = (torch.arange(2, device=column.device) * 2 - 1).to(cells.weight.dtype)
+    return Boundary(torch.stack([cells.vertices, column]), sign.repeat(len(cells)), cells.weight)

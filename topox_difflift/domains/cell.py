@@ -133,9 +133,9 @@ class Cell(Domain):
         """
         if rank == 1:
             return edge_boundary(cells)
-        column = ragged.owners(cells.sizes)
+        column = ragged.owners(cells.sizes, len(cells.vertices))
         here = cells.vertices
-        there = here[ragged.successors(cells.sizes)]
+        there = here[ragged.successors(cells.sizes, len(cells.vertices))]
         edge = kernels.edge_ids(
             torch.minimum(here, there),
             torch.maximum(here, there),

@@ -137,7 +137,7 @@ def _distinct(cells: CandidateCells) -> CandidateCells:
     if len(cells) == 0:
         return cells
     members, sizes = cells.members()
-    owner = ragged.owners(sizes)
+    owner = ragged.owners(sizes, len(members))
     position = torch.arange(len(members), device=members.device) - ragged.starts(sizes)[owner]
     padded = members.new_full((len(cells), int(sizes.max())), -1)
     padded[owner, position] = members
@@ -150,7 +150,7 @@ def _distinct(cells: CandidateCells) -> CandidateCells:
 def _join(left: Tensor, right: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Positions (i, j) of all equal values ``left[i] == right[j]``, values below n."""
     by_value = torch.argsort(right, stable=True)
-    count = torch.bincount(right, minlength=n)
+    count = ragged.counts(right, n)
     matches = count[left]
     i = ragged.owners(matches)
     j = by_value[ragged.take(count, left)]
@@ -161,7 +161,8 @@ def _contained(
     below: Tensor, sizes: Tensor, columns: Tensor, cells: CandidateCells, num_nodes: int
 ) -> Boundary:
     """Pairs (lower cell, cell) where every vertex of the lower cell is in the cell."""
-    owner, lower = ragged.owners(cells.sizes), ragged.owners(sizes)
+    owner = ragged.owners(cells.sizes, len(cells.vertices))
+    lower = ragged.owners(sizes, len(below))
     i, j = _join(cells.vertices, below, num_nodes)
     key, order = torch.sort(owner[i] * max(len(sizes), 1) + lower[j], stable=True)
     pair, shared = torch.unique_consecutive(key, return_counts=True)
@@ -175,7 +176,7 @@ def _contained(
 
 def _product(weight: Tensor, sizes: Tensor) -> Tensor:
     """Product of the weights, exactly 0 or 1, of each group: how firmly a face belongs."""
-    owner = ragged.owners(sizes)
+    owner = ragged.owners(sizes, len(weight))
     zero = (weight.detach() == 0).to(weight.dtype)
     zeros = weight.new_zeros(len(sizes)).index_add(0, owner, zero)
     # The derivative to one factor is the product of the others.
@@ -188,7 +189,7 @@ def _stars(skeleton: Skeleton) -> CandidateCells:
     """Union of the accepted 2-cells around each node, where it is larger than each of them."""
     vertices, sizes, _ = skeleton.accepted_cells(2)
     n = skeleton.num_nodes
-    owner = ragged.owners(sizes)
+    owner = ragged.owners(sizes, len(vertices))
     # Node v, cell i containing v, then every member of that cell.
     position = ragged.take(sizes, owner)
     centre = vertices.repeat_interleave(sizes[owner])

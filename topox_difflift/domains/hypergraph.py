@@ -175,7 +175,7 @@ class Hypergraph(Domain):
         Boundary
             One pair (node, hyperedge) for each entry.
         """
-        column = ragged.owners(cells.sizes)
+        column = ragged.owners(cells.sizes, len(cells.vertices))
         faces = torch.stack([cells.vertices, column])
         return Boundary(faces, torch.ones_like(cells.weight), cells.weight)
 

@@ -19,7 +19,7 @@ from topox_difflift.neighborhoods import (
     up_entries,
     without_diagonal,
 )
-from topox_difflift.ragged import take
+from topox_difflift.ragged import counts, take
 from topox_difflift.sparse import stable_order
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _descend(
 ) -> tuple[Tensor, Tensor]:
     """Replace the cells of one rank in pairs (lower, higher) by their faces."""
     face, middle = lifted[f"faces_{rank}"]
-    sizes = torch.bincount(middle, minlength=lifted.num_cells[rank])
+    sizes = counts(middle, lifted.num_cells[rank])
     step = stable_order(middle).index_select(0, take(sizes, pairs[0]))
     n_steps = sizes.index_select(0, pairs[0])
     cell, arrived = (v.repeat_interleave(n_steps) for v in (pairs[1], weight))

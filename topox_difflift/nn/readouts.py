@@ -11,6 +11,7 @@ from torch.nn.functional import silu
 
 from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.nn.hasse import check_rank
+from topox_difflift.ragged import counts
 from topox_difflift.sparse import Segments, matmul
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def pool_cells(lifted: LiftedComplex, rank: int, h: Tensor, reduce: str = "mean"
         zeros = h.new_zeros(lifted.num_graphs, h.size(1))
         return zeros.scatter_reduce(0, index, h, "amax", include_self=False)
     # The cells of a graph follow each other.
-    sizes = torch.bincount(graph, minlength=lifted.num_graphs)
+    sizes = counts(graph, lifted.num_graphs)
     total = Segments(torch.arange(len(h), device=h.device), sizes, len(h)).sum(h)
     if reduce == "sum":
         return total

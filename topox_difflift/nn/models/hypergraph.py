@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from topox_difflift.nn.adapters import Adapter, Features
+from topox_difflift.ragged import counts
 from topox_difflift.sparse import entries_of, sort_pairs, sparse_coo
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _isolated(c: LiftedComplex) -> Tensor:
     """Nodes without any accepted hyperedge."""
     matrix = c.incidence_1.detach()
     node = matrix.indices()[0][matrix.values() != 0]
-    return (torch.bincount(node, minlength=c.num_cells[0]) == 0).nonzero().squeeze(1)
+    return (counts(node, c.num_cells[0]) == 0).nonzero().squeeze(1)
 
 
 def _every(c: LiftedComplex) -> Tensor:
