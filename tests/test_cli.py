@@ -203,6 +203,23 @@ def test_interrupted_run_ends_with_the_same_figures(
     assert metrics(moved) == metrics(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("estimator", ["straight_through", "score_function"])
+def test_training_adds_the_price_of_the_cells(
+    monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    monkeypatch.setattr(TrainingModule, "log", lambda *_, **__: None)
+    batch, found = Batch.from_data_list(datasets.molecules(4)), {}
+    for price in (0.0, 2.0):
+        torch.manual_seed(0)
+        options = {"estimator": estimator, "options": {"cell_price": price}, "hidden_channels": 8}
+        module = TrainingModule(options, 7, 4, 2)
+        module.on_train_epoch_start()
+        loss = module.training_step(batch, 0)
+        found[price] = loss - module.model.lift.lift.cost()
+        assert torch.equal(loss, found[price]) == (price == 0)
+    torch.testing.assert_close(found[0.0], found[2.0])
+
+
 def test_run_that_was_interrupted_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     config = TrainingConfig(max_epochs=1, hidden_channels=8)
     Job.start(config, tmp_path / "begun")
@@ -641,7 +658,7 @@ def test_options_reach_the_lifting_and_its_domain(lifting: str, domain: str) -> 
         "simplicial": {"simplices": "cycle_basis"},
     }.get(domain, {})
     if lifting == "difflift":
-        chosen |= {"rejected": "drop", "cell_budget": 9, "rescue": True}
+        chosen |= {"rejected": "drop", "cell_budget": 9, "rescue": True, "cell_price": 0.1}
     config = TrainingConfig(lifting=lifting, domain=domain, options=chosen)
     assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
     lift = config.build(7, 4, 2).lift.lift

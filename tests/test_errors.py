@@ -224,6 +224,9 @@ BAD_ARGUMENTS = {
         {"near_misses": -1}, ["'near_misses'", "integer of at least 0", r"got -1\)"],
     ),
     "near_misses 1.0": ({"near_misses": 1.0}, ["'near_misses'", "integer", r"got 1\.0\)"]),
+    "cell_price -1": ({"cell_price": -1.0}, ["'cell_price'", "at least 0", r"got -1\.0\)"]),
+    "cell_price nan": ({"cell_price": float("nan")}, ["'cell_price'", "finite", r"got nan\)"]),
+    "cell_price none": ({"cell_price": None}, ["'cell_price'", "number", r"got None\)"]),
     "rescue": ({"rescue": 1}, ["'rescue'", "True or False", "got 1"]),
 }  # fmt: skip
 

@@ -800,6 +800,25 @@ def test_regularization_by_hand(domain):
     torch.testing.assert_close(terms["expected_cells"], p.sum() / 3)
     torch.testing.assert_close(terms["entropy"], entropy)
     torch.testing.assert_close(terms["expected_size"], torch.stack(means).mean())
+    assert not lift.cost().any()
+    lift.cell_price = 0.5
+    torch.testing.assert_close(lift.cost(), 0.5 * p.mean())
+
+
+@pytest.mark.parametrize("domain", NAMES)
+def test_a_price_leaves_what_is_lifted_and_lowers_the_acceptances(domain):
+    free, priced = (make(domain, cell_price=p, generator=seeded()) for p in (0.0, 2.0))
+    priced.load_state_dict(free.state_dict())
+    data = Batch.from_data_list(graphs())
+    assert_same(free(data), priced(data))
+    optimizer = torch.optim.Adam(priced.parameters(), lr=0.01)
+    before = priced.regularization()["expected_cells"].item()
+    for _ in range(5):
+        optimizer.zero_grad()
+        priced(data)
+        priced.cost().backward()
+        optimizer.step()
+    assert priced.regularization()["expected_cells"].item() < before
 
 
 @pytest.mark.parametrize(
@@ -832,7 +851,9 @@ def test_regularization_without_a_candidate():
     terms = lift.regularization()
     assert not terms["expected_cells"].any()
     assert not terms["entropy"].any()
-    sum(terms.values()).backward()
+    lift.cell_price = 1.0
+    assert not lift.cost().any()
+    (sum(terms.values()) + lift.cost()).backward()
 
 
 # ------------------------------------------------------------------ third parties

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 
 __all__ = [
     "check_at_least", "check_finite", "check_flag", "check_generator", "check_one_of",
-    "check_share", "is_finite",
+    "check_not_negative", "check_share", "is_finite",
 ]  # fmt: skip
 
 
@@ -109,6 +109,26 @@ def check_generator(generator: torch.Generator | None, device: torch.device) -> 
             f"Expected 'generator' to be on {device}, the device of 'x' (got one on "
             f"{generator.device}); lift.generator = torch.Generator('{device}').manual_seed(seed)"
         )
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """
+    Check that a value is a finite number of at least 0.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : float
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+        raise ValueError(f"Expected '{name}' to be a finite number of at least 0 (got {value!r})")
 
 
 def check_share(name: str, value: float) -> None:

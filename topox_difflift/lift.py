@@ -18,6 +18,7 @@ from topox_difflift.checks import (
     check_finite,
     check_flag,
     check_generator,
+    check_not_negative,
     check_one_of,
 )
 from topox_difflift.complex import LiftedComplex
@@ -103,6 +104,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Most probable candidates to consider for each graph and rank; bounds memory.
     rescue : bool, default=False
         Whether the most probable candidate of a graph survives where all are rejected.
+    cell_price : float, default=0
+        What accepting every candidate would add to the loss, through `cost`; accepting a share of
+        them adds that share. With a price, cells that do not pay are rejected in the end.
     hops : int, optional
         How many edges away a neighbour may be, by default anywhere in the graph. The search is
         then linear in what is within reach, and cells of nodes farther apart are never
@@ -158,6 +162,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         aggregation: str = "mean",
         cell_budget: int | None = None,
         rescue: bool = False,
+        cell_price: float = 0.0,
         hops: int | None = None,
         search: str | KNNIndex = "exact",
     ) -> None:
@@ -172,6 +177,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         check_flag("dispersion", dispersion)
         check_flag("boundary_statistics", boundary_statistics)
         check_flag("rescue", rescue)
+        check_not_negative("cell_price", cell_price)
         if in_channels != -1:
             check_at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
         if cell_budget is not None:
@@ -200,7 +206,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             width = hidden_channels
         self.rejected, self.memberships = rejected, memberships
         self.k_min, self.k_max, self.near_misses = k_min, k_max, near_misses
-        self.cell_budget, self.rescue = cell_budget, rescue
+        self.cell_budget, self.rescue, self.cell_price = cell_budget, rescue, cell_price
         self.hops, self.index = hops, index
         self.generator = generator
         self.neighborhoods = self._checked_neighborhoods(neighborhoods)
@@ -438,6 +444,24 @@ class DiffLift(torch.nn.Module, BaseTransform):
         if not self._proposals:
             raise RuntimeError("Expected a forward pass before regularization() (got none)")
         return _regularization(self._proposals)
+
+    def cost(self) -> Tensor:
+        """
+        Return what the cells of the last forward pass cost, to be added to the loss.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar: `cell_price` times the expected share of the candidates that are accepted.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass yet.
+        """
+        expected = self.regularization()["expected_cells"]
+        counts = torch.stack([proposal.counts for proposal in self._proposals])
+        return self.cell_price * expected * counts.size(1) / counts.sum().clamp(min=1)
 
     def log_prob(self) -> Tensor:
         """

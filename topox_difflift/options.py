@@ -46,6 +46,7 @@ ACCEPTING: dict[str, Any] = {
     "aggregation": "mean",
     "cell_budget": None,
     "rescue": False,
+    "cell_price": 0.0,
 }
 #: All of them.
 OPTIONS = {**PROPOSING, **ACCEPTING}

@@ -134,12 +134,16 @@ class TrainingModule(LightningModule):
 
     def _loss(self, batch: Data) -> Tensor:
         lifting = self.model.lift.lift
-        if isinstance(lifting, DiffLift) and not lifting.estimator.pathwise:
+        if not isinstance(lifting, DiffLift):
+            return self.task.loss(*self._examples(batch))
+        if not lifting.estimator.pathwise:
             repeated = repeat_graphs(batch, _DRAWS)
             losses = self.task.loss(*self._examples(repeated), reduction="none")
             of_graphs = losses.view(_DRAWS, batch.num_graphs, -1).mean(-1)
-            return leave_one_out(of_graphs, lifting.log_prob().view(_DRAWS, -1))
-        return self.task.loss(*self._examples(batch))
+            loss = leave_one_out(of_graphs, lifting.log_prob().view(_DRAWS, -1))
+        else:
+            loss = self.task.loss(*self._examples(batch))
+        return loss + lifting.cost() if lifting.cell_price else loss
 
     def _examples(self, batch: Data) -> tuple[Tensor, Tensor]:
         """Predict what counts, and keep what the lifting did."""
