@@ -129,6 +129,8 @@ def planted_statements(found: Sequence[Comparison]) -> list[str]:
     said = []
     for one in found:
         where, gap = ", ".join(one.title[:3]), gap_closed(one)
+        if epochs := one.settings.get("max_epochs"):
+            where += f", {epochs} epochs"
         areas = recovered(one, LEARNED, "auroc")
         if gap is not None:
             done = reached(gap >= _GAP)
