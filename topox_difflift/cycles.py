@@ -43,6 +43,7 @@ __all__ = [
     "induced_cycles",
     "minimum_cycle_basis",
     "shortest_cycle_basis",
+    "sort_by_root",
     "unite",
 ]
 
@@ -231,7 +232,7 @@ def minimum_cycle_basis(edges: Tensor, num_nodes: int, *, max_length: int | None
         host.numpy(), num_nodes, chord, component.numpy(), longest[component].numpy()
     )
     vertices, sizes = _ragged([torch.from_numpy(block) for block in rows])
-    vertices, sizes = _sort_by_root(canonical(vertices, sizes), sizes)
+    vertices, sizes = sort_by_root(canonical(vertices, sizes), sizes)
     return _drop_long((vertices.to(edges.device), sizes.to(edges.device)), max_length)
 
 
@@ -296,7 +297,7 @@ def induced_cycles(
         if len(growing) and growing.size(1) < max_length:
             pending.append(growing)
     vertices, sizes = _ragged(found)
-    return _sort_by_root(vertices, sizes)
+    return sort_by_root(vertices, sizes)
 
 
 def unite(first: Cycles, second: Cycles) -> Cycles:
@@ -338,7 +339,7 @@ def unite(first: Cycles, second: Cycles) -> Cycles:
         leader.scatter_reduce_(0, same, number, "amin")
         fresh[rows[leader]] = True
     index = fresh.nonzero().squeeze(1)
-    return _sort_by_root(vertices[take(sizes, index)], sizes[index])
+    return sort_by_root(vertices[take(sizes, index)], sizes[index])
 
 
 def _alike(vertices: Tensor, sizes: Tensor) -> Tensor:
@@ -499,8 +500,24 @@ def _ragged(blocks: list[Tensor]) -> Cycles:
     return vertices, torch.cat(sizes)
 
 
-def _sort_by_root(vertices: Tensor, sizes: Tensor) -> Cycles:
-    """Sort cycles by first vertex and length; equal ones keep their order."""
+def sort_by_root(vertices: Tensor, sizes: Tensor) -> Cycles:
+    """
+    Sort cycles by first vertex and length; equal ones keep their order.
+
+    Parameters
+    ----------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        Vertices of each cycle in canonical form, cycle after cycle.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Length of each cycle.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (sum(sizes),), int64
+        The same cycles, sorted.
+    sizes : torch.Tensor, shape = (n_cycles,), int64
+        Their lengths.
+    """
     by_length = sizes.argsort(stable=True)
     first = vertices[starts(sizes)] if len(sizes) else sizes
     order = by_length[first[by_length].argsort(stable=True)]

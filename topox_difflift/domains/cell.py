@@ -95,9 +95,12 @@ class Cell(Domain):
         edges = skeleton.accepted_edges()
         arrival = skeleton.arrival(edges) if self.cycles == "filtration" else None
         found = self._search(edges, skeleton.num_nodes, arrival)
-        if self.rings:
-            given = self._search(skeleton.graph.edges, skeleton.num_nodes)
-            found = kernels.unite(given, found)
+        given = skeleton.graph.edges
+        if self.rings and arrival is None and edges.size(1) == given.size(1):
+            # Without a learned edge, as in a static lifting, these are the graph's own.
+            found = kernels.sort_by_root(*found)
+        elif self.rings:
+            found = kernels.unite(self._search(given, skeleton.num_nodes), found)
         return CandidateCells.exact(*found, skeleton.graph.batch, like=skeleton.graph.x)
 
     def _search(
