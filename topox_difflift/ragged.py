@@ -83,7 +83,7 @@ def counts(row: Tensor, n_rows: int, kept: Tensor | None = None) -> Tensor:
     """
     if row.device.type == "cpu" and not torch.compiler.is_compiling():
         return torch.bincount(row if kept is None else row[kept], minlength=n_rows)
-    # On a host up to eight times as slow, but no device is asked for the largest row.
+    # Slower on a host, but no device is asked for the largest row.
     one = torch.ones_like(row) if kept is None else kept.to(row.dtype)
     return row.new_zeros(n_rows).index_add(0, row, one)
 

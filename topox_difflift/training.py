@@ -116,8 +116,8 @@ class TrainingModule(LightningModule):
         Returns
         -------
         torch.Tensor
-            The loss of the task. Where gates carry no gradient, the mean over several draws, with
-            a gradient from how they compare.
+            The loss of the task, and the price of the cells. Where gates carry no gradient, the
+            mean over several draws, with a gradient from how they compare.
         """
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             # What is dropped depends on the seed and the step alone, as in a resumed run.
