@@ -319,6 +319,7 @@ OTHER = {
     ),
     "n_layers": (lambda: GIN(n_layers=0), ValueError, ["'n_layers'", "at least 1", "got 0"]),
     "gps heads": (lambda: GPS(hidden_channels=6), ValueError, ["'hidden_channels'", "heads=4"]),
+    "cost first": (lambda: DiffLift().cost(), RuntimeError, [r"forward pass before cost\(\)"]),
     "regularization first": (lambda: DiffLift().regularization(), RuntimeError, ["forward pass"]),
     "attribute of a missing rank": (
         lambda: lifted().x_3, AttributeError, ["rank 3", "max_rank 2", r"max_rank=3"],

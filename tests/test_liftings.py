@@ -17,7 +17,9 @@ from scipy.linalg import expm
 from torch_geometric.data import Batch, Data
 
 from topox_difflift import LiftedComplex
+from topox_difflift.cycles import unite
 from topox_difflift.datasets import molecules
+from topox_difflift.domains import Cell
 from topox_difflift.liftings import (
     CliqueLifting,
     CycleLifting,
@@ -391,6 +393,22 @@ def test_cells_of_the_cycle_lifting_are_independent() -> None:
         boundary = lifted.incidence(2, signed=True).to_dense()
         rank = lifted.num_cells[2]
         assert torch.linalg.matrix_rank(boundary) == rank if rank else boundary.numel() == 0
+
+
+@pytest.mark.parametrize("cycles", ["shortest", "fundamental", "minimum", "induced"])
+def test_cycles_of_a_graph_are_searched_once(monkeypatch: pytest.MonkeyPatch, cycles: str) -> None:
+    """And they are those that would be found beside learned edges."""
+    searches, search = [], Cell._search
+
+    def counted(self: Cell, *args: Any) -> Any:
+        searches.append(search(self, *args))
+        return searches[-1]
+
+    monkeypatch.setattr(Cell, "_search", counted)
+    lifted = CycleLifting(cycles)(Batch.from_data_list(molecules(8)))
+    (found,) = searches
+    vertices, sizes = unite(found, found)
+    assert lifted.cells(2) == [tuple(c.tolist()) for c in vertices.split(sizes.tolist())]
 
 
 def test_liftings_are_transforms_and_name_their_settings() -> None:

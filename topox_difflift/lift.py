@@ -441,9 +441,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
         RuntimeError
             If there was no forward pass yet.
         """
-        if not self._proposals:
-            raise RuntimeError("Expected a forward pass before regularization() (got none)")
-        return _regularization(self._proposals)
+        return _regularization(self._last_pass("regularization"))
 
     def cost(self) -> Tensor:
         """
@@ -459,9 +457,15 @@ class DiffLift(torch.nn.Module, BaseTransform):
         RuntimeError
             If there was no forward pass yet.
         """
-        expected = self.regularization()["expected_cells"]
-        counts = torch.stack([proposal.counts for proposal in self._proposals])
-        return self.cell_price * expected * counts.size(1) / counts.sum().clamp(min=1)
+        proposals = self._last_pass("cost")
+        counts = torch.stack([proposal.counts for proposal in proposals])
+        expected = _expected_cells(proposals) * counts.size(1)
+        return self.cell_price * expected / counts.sum().clamp(min=1)
+
+    def _last_pass(self, wanted: str) -> tuple[_Proposal, ...]:
+        if not self._proposals:
+            raise RuntimeError(f"Expected a forward pass before {wanted}() (got none)")
+        return self._proposals
 
     def log_prob(self) -> Tensor:
         """
@@ -620,18 +624,25 @@ def _entropy(prob: Tensor) -> Tensor:
     return torch.where(open_, entropy, 0)
 
 
+def _expected_cells(proposals: tuple[_Proposal, ...]) -> Tensor:
+    """Add up the expected accepted candidates of a graph over the ranks."""
+    cells = []
+    for acceptance, candidates, _, _, counts in proposals:
+        prob, inclusion = acceptance.prob, candidates.inclusion
+        cells.append((prob if inclusion is None else prob * inclusion).sum() / len(counts))
+    return torch.stack(cells).sum()
+
+
 def _regularization(proposals: tuple[_Proposal, ...]) -> dict[str, Tensor]:
     """Add up the ranks; the entropy is the mean over all candidates."""
-    entropies, cells, sizes = [], [], []
-    for acceptance, candidates, nearest, rule, counts in proposals:
-        prob, inclusion = acceptance.prob, candidates.inclusion
-        entropies.append(_entropy(prob))
-        cells.append((prob if inclusion is None else prob * inclusion).sum() / len(counts))
+    entropies, sizes = [], []
+    for acceptance, _, nearest, rule, _ in proposals:
+        entropies.append(_entropy(acceptance.prob))
         if nearest is not None and rule is not None:
             sizes.append(rule.expected_size(nearest))
     entropy = torch.cat(entropies)
     return {
         "expected_size": torch.stack(sizes).mean() if sizes else entropy.new_zeros(()),
-        "expected_cells": torch.stack(cells).sum(),
+        "expected_cells": _expected_cells(proposals),
         "entropy": entropy.sum() / max(len(entropy), 1),
     }
