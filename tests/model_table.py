@@ -325,7 +325,7 @@ class Row:
 def measure(name: str) -> Row:
     """Run a network in all cases, and say what it does."""
     adapter = TNNS[name]
-    domains = [d for d in ("cell", "simplicial", "combinatorial", "hypergraph") if fits(adapter, d)]
+    domains = [domain for domain in adapter.domains if fits(adapter, domain)]
     with strict():
         for domain in domains:
             for case in CASES:

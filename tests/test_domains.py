@@ -502,9 +502,14 @@ def test_projected_features(seed):
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
-        (Cell(), "Cell(cycles='filtration', max_cycle_length=None, rings=True)"),
-        (Cell("induced"), "Cell(cycles='induced', max_cycle_length=6, rings=True)"),
-        (Simplicial("cycle_basis"), "Simplicial(simplices='cycle_basis')"),
+        (
+            Cell("induced"),
+            "Cell(cycles='induced', max_cycle_length=6, rings=True, closure_gradient=False)",
+        ),
+        (
+            Simplicial("cycle_basis"),
+            "Simplicial(simplices='cycle_basis', closure_gradient=True)",
+        ),
         (Hypergraph(), "Hypergraph(sizes=None)"),
         (Combinatorial(), "Combinatorial()"),
     ],

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from dataclasses import replace
+from itertools import combinations
 
 import networkx as nx
 import pytest
@@ -18,7 +19,7 @@ from torch_geometric.transforms import BaseTransform, Compose, NormalizeFeatures
 
 from topox_difflift import DOMAINS, ESTIMATORS, DiffLift, Domain, Estimator, LiftedComplex
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.domains import Boundary, Cell, Hypergraph
+from topox_difflift.domains import Boundary, Cell, Hypergraph, Simplicial
 from topox_difflift.estimators import Acceptance, GumbelSigmoid
 from topox_difflift.neighbors import knn
 from topox_difflift.scoring import AGGREGATIONS
@@ -743,6 +744,60 @@ def test_psi_of_cells_with_a_boundary_sees_it(domain):
         sees = domain in ("cell", "simplicial") and rank == "2"
         assert scorer.statistics == (2 if sees else 0)
         assert blind.scorers[rank].statistics == 0
+
+
+def faces_of(lifted: LiftedComplex, rank: int) -> list[list[int]]:
+    """Columns of the faces of each cell, found by their nodes."""
+    column = {frozenset(cell): i for i, cell in enumerate(lifted.cells(rank - 1))}
+    found = []
+    for cell in lifted.cells(rank):
+        around = zip(cell, (*cell[1:], cell[0]), strict=True)
+        parts = around if lifted.domain == "cell" else combinations(cell, rank)
+        found.append([column[frozenset(part)] for part in parts])
+    return found
+
+
+@pytest.mark.parametrize("rejected", ["keep", "drop"])
+@pytest.mark.parametrize(
+    ("domain", "max_rank"), [(Cell(closure_gradient=True), 2), (Simplicial(), 3)]
+)
+def test_gates_of_faces_have_the_gradient_of_their_product(domain, max_rank, rejected):
+    lifted = make(domain, max_rank=max_rank, rejected=rejected, generator=seeded(3), k_max=7)(
+        Batch.from_data_list(graphs())
+    )
+    for rank in range(2, max_rank + 1):
+        gates, below = lifted[f"mask_{rank}"], lifted[f"mask_{rank - 1}"]
+        assert rank == 3 or rejected == "drop" or 0 < float(gates.detach().sum()) < len(gates)
+        weight = torch.randn(len(gates), generator=seeded())
+        # The derivative of the sum of w_C b_C prod_f b_f, where all b_f of a candidate are 1.
+        wanted = torch.zeros(len(below))
+        for faces, w, b in zip(faces_of(lifted, rank), weight, gates.detach(), strict=True):
+            wanted[faces] += w * b
+        assert wanted.any()
+        (found,) = torch.autograd.grad((weight * gates).sum(), below, retain_graph=True)
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "domain", [Cell(), Simplicial(closure_gradient=False), "combinatorial", "dcm"]
+)
+def test_gates_that_need_no_faces_give_them_no_gradient(domain):
+    lifted = make(domain, generator=seeded())(graph())
+    (found,) = torch.autograd.grad(lifted.mask_2.sum(), lifted.mask_1, allow_unused=True)
+    assert found is None
+
+
+@pytest.mark.parametrize("domain", [Cell, Simplicial])
+def test_closure_gradient_changes_nothing_but_gradients(domain):
+    lifts = [make(domain(closure_gradient=on), generator=seeded()) for on in (True, False)]
+    assert_same(*(lift(graph()) for lift in lifts))
+    terms = [lift.regularization() for lift in lifts]
+    assert terms[0] == terms[1]
+    metric = [lift.kernels["1"].parameters() for lift in lifts]
+    expected = [term["expected_cells"] for term in terms]
+    assert torch.autograd.grad(expected[0], metric[0]) != torch.autograd.grad(
+        expected[1], metric[1]
+    )
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

@@ -23,7 +23,7 @@ from topox_difflift.checks import (
 )
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
-from topox_difflift.domains.base import N_STATISTICS
+from topox_difflift.domains.base import N_STATISTICS, depend_on_faces
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.frozen import FrozenLift
@@ -367,7 +367,9 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        boundary = self._seen_boundary(skeleton, rank, candidates)
+        boundary = self._known_boundary(skeleton, rank, candidates)
+        if boundary is not None and self._passes_on(skeleton, rank):
+            candidates = depend_on_faces(skeleton, rank, candidates, boundary)
         score = self._score(skeleton, rank, z, candidates, boundary)
         if self.cell_budget is not None:
             preference = _preference(score, candidates)
@@ -392,13 +394,24 @@ class DiffLift(torch.nn.Module, BaseTransform):
         acceptance = replace(acceptance, prob=_below_one(acceptance.prob))
         return self.domain.attach(skeleton, rank, candidates, acceptance, boundary), proposal
 
-    def _seen_boundary(
+    def _sees_boundary(self, rank: int) -> bool:
+        """Whether the acceptance network is told of the faces of a candidate."""
+        scorers = cast("dict[str, CellScorer]", self.scorers)
+        return not self.domain.decides(rank) and scorers[str(rank)].statistics > 0
+
+    def _passes_on(self, skeleton: Skeleton, rank: int) -> bool:
+        """Whether gates of this rank have a gradient for those below."""
+        if rank == 1 or not self.domain.closure_gradient:
+            return False
+        return skeleton.ranks[rank - 2].mask.requires_grad
+
+    def _known_boundary(
         self, skeleton: Skeleton, rank: int, candidates: CandidateCells
     ) -> Boundary | None:
-        """Faces of the candidates, where the acceptance network is told of them."""
-        if self.domain.decides(rank) or not self.scorers[str(rank)].statistics:
-            return None
-        return self.domain.boundary(skeleton, rank, candidates)
+        """Faces of the candidates, where something depends on them."""
+        if self._sees_boundary(rank) or self._passes_on(skeleton, rank):
+            return self.domain.boundary(skeleton, rank, candidates)
+        return None
 
     def _score(
         self,
@@ -413,7 +426,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
             return candidates.prob
         scorer = cast("CellScorer", self.scorers[str(rank)])
         seen = None
-        if boundary is not None:
+        if boundary is not None and self._sees_boundary(rank):
             seen = self.domain.statistics(skeleton, rank, candidates, boundary)
         logits = scorer(z, candidates, seen).to(z.dtype)
         check_finite(logits, f"scorer of rank {rank}", "acceptance logit", "candidate")

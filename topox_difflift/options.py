@@ -23,19 +23,21 @@ __all__ = [
     "make_lifting", "parse_options", "settle_options", "spell",
 ]  # fmt: skip
 
-#: Arguments of `DiffLift` and of its domains that say which cells are proposed, each with its
-#: value in the paper's own form; add a line to let runs set another. "accept_all" and "random"
-#: have them as well.
+#: Arguments of `DiffLift` and of its domains that say which cells are proposed, or what proposing
+#: learns from, each with its value in the paper's own form; add a line to let runs set another.
+#: "accept_all" and "random" have them as well.
 PROPOSING: dict[str, Any] = {
     "k_min": 2,
     "k_max": 5,
     "memberships": "hard",
     "near_misses": 0,
+    "hops": None,
     # Of domains.
     "cycles": "shortest",
     "max_cycle_length": None,
     "rings": False,
     "simplices": "all",
+    "closure_gradient": False,
 }
 #: The same for how proposed cells are accepted, which "difflift" alone decides. Without
 #: `dispersion` the sizes do not see the distances either; the other two always do.

@@ -27,6 +27,7 @@ __all__ = [
     "Domain",
     "Skeleton",
     "chosen_pairs",
+    "depend_on_faces",
     "learned_pairs",
     "project",
 ]
@@ -204,11 +205,15 @@ class Domain(ABC):
         The TopoNetX class that holds the result.
     highest_rank, default_rank : int
         Highest rank that the domain can be lifted to, and that it is lifted to by default.
+    closure_gradient : bool
+        Whether gates of rank 2 or more pass a gradient to those of their faces; False, unless a
+        domain says otherwise.
     """
 
     topology: ClassVar[Literal["hypergraph", "simplicial", "cell", "combinatorial"]]
     highest_rank: ClassVar[int]
     default_rank: ClassVar[int]
+    closure_gradient: bool = False
 
     def neighborhood(self, rank: int) -> Literal["none", "others", "closed"]:
         """
@@ -549,6 +554,39 @@ def _include(mask: Tensor, inclusion: Tensor | None) -> Tensor:
     if inclusion is None:
         return mask
     return straight_through(mask * inclusion, mask + mask.detach() * inclusion)
+
+
+def depend_on_faces(
+    skeleton: Skeleton, rank: int, cells: CandidateCells, boundary: Boundary
+) -> CandidateCells:
+    """
+    Let the gates of cells pass a gradient to those of their faces.
+
+    A cell is there if it and all its faces are. The faces of a candidate were all accepted, so
+    that the product of their gates is 1, and so is its derivative by each of them.
+
+    Parameters
+    ----------
+    skeleton : Skeleton
+        The complex up to rank - 1.
+    rank : int
+        The rank, at least 2.
+    cells : CandidateCells
+        The candidates.
+    boundary : Boundary
+        Their faces.
+
+    Returns
+    -------
+    CandidateCells
+        The same cells, included as before, with that gradient.
+    """
+    face, cell = boundary.faces
+    gates = skeleton.ranks[rank - 2].mask.index_select(0, face)
+    total = gates.new_zeros(len(cells)).index_add(0, cell, gates)
+    faces = straight_through(torch.ones_like(total), total)
+    inclusion = faces if cells.inclusion is None else cells.inclusion * faces
+    return replace(cells, inclusion=inclusion)
 
 
 def learned_pairs(graph: Graph, nearest: Nearest) -> CandidateCells:

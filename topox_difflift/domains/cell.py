@@ -42,11 +42,15 @@ class Cell(Domain):
         Whether the cycles of the graph itself, those of `CycleLifting`, are candidates as well.
         Cycles of graph and learned edges together close over the learned edges, so that
         otherwise hardly any cycle of the graph is a candidate.
+    closure_gradient : bool, default=False
+        Whether the gate of a cycle passes a gradient to those of its edges, without which it
+        would not be there. Otherwise they learn from their own features alone.
 
     Raises
     ------
     TypeError, ValueError
-        If `cycles` is unknown, `max_cycle_length` is below 3, or `rings` is no bool.
+        If `cycles` is unknown, `max_cycle_length` is below 3, or `rings` or `closure_gradient` is
+        no bool.
 
     References
     ----------
@@ -62,14 +66,17 @@ class Cell(Domain):
         cycles: str = "filtration",
         max_cycle_length: int | None = None,
         rings: bool = True,
+        closure_gradient: bool = False,
     ) -> None:
         check_one_of("cycles", cycles, CYCLES)
         check_flag("rings", rings)
+        check_flag("closure_gradient", closure_gradient)
         if max_cycle_length is not None:
             check_at_least("max_cycle_length", max_cycle_length, 3, "the length of a triangle")
         if cycles == "induced" and max_cycle_length is None:
             max_cycle_length = 6
         self.cycles, self.max_cycle_length, self.rings = cycles, max_cycle_length, rings
+        self.closure_gradient = closure_gradient
 
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
         """

@@ -68,7 +68,7 @@ class DCM(Cell):
     """
 
     def __init__(self, alpha: float = 1.5, max_cycle_length: int = 4) -> None:
-        super().__init__("induced", max_cycle_length, rings=False)
+        super().__init__("induced", max_cycle_length, rings=False, closure_gradient=False)
         self.alpha = check_alpha(alpha)
 
     def decides(self, rank: int) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from topox_difflift import cliques, cycles
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.checks import check_one_of
+from topox_difflift.checks import check_flag, check_one_of
 from topox_difflift.domains.base import Boundary, Domain, Skeleton, edge_boundary, learned_pairs
 
 if TYPE_CHECKING:
@@ -31,20 +31,24 @@ class Simplicial(Domain):
     simplices : {"all", "cycle_basis"}, default="all"
         Candidates of rank 2: every triangle of the 1-skeleton, or those in its
         incremental shortest cycle basis.
+    closure_gradient : bool, default=True
+        Whether the gate of a simplex passes a gradient to those of its faces, without which it
+        would not be there. Otherwise they learn from their own features alone.
 
     Raises
     ------
-    ValueError
-        If `simplices` is unknown.
+    TypeError, ValueError
+        If `simplices` is unknown, or `closure_gradient` is no bool.
     """
 
     topology: ClassVar[Literal["simplicial"]] = "simplicial"
     highest_rank: ClassVar[int] = 3
     default_rank: ClassVar[int] = 2
 
-    def __init__(self, simplices: str = "all") -> None:
+    def __init__(self, simplices: str = "all", closure_gradient: bool = True) -> None:
         check_one_of("simplices", simplices, SIMPLICES)
-        self.simplices = simplices
+        check_flag("closure_gradient", closure_gradient)
+        self.simplices, self.closure_gradient = simplices, closure_gradient
 
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
         """

@@ -71,7 +71,8 @@ class Adapter:
     model : str
         Import path of the class; empty for a network of the caller's own.
     domains : tuple of str
-        Topological domains that have what it asks for.
+        Topological domains that have what it asks for, its own first: a run that names none
+        lifts to that.
     max_rank : int or callable
         Highest rank that it reads; ``tnn -> int`` where that depends on its settings.
     learns : tuple of int, optional

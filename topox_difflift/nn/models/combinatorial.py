@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from topox_difflift.nn.adapters import COMPLEXES, Adapter, Features
+from topox_difflift.nn.adapters import Adapter, Features
 from topox_difflift.nn.topotune import GCCN
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ TNNS = {
             r: getattr(tnn.layers[-1], f"hbs_{r}_level2").source_out_channels for r in range(3)
         },
         build=_build_hmc,
-        domains=COMPLEXES,
+        domains=("combinatorial", "cell", "simplicial"),
         max_rank=2,
         gated=True,
         activated=True,

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from topox_difflift.nn.adapters import COMPLEXES, Adapter, Features
+from topox_difflift.nn.adapters import Adapter, Features
 from topox_difflift.sparse import sparse_coo
 
 if TYPE_CHECKING:
     from topox_difflift.complex import LiftedComplex
 
 __all__ = ["TNNS"]
+
+#: Their own first, which a run that names none lifts to.
+_DOMAINS = ("simplicial", "cell", "combinatorial")
 
 
 def _boundary(c: LiftedComplex, rank: int) -> Tensor:
@@ -202,7 +205,7 @@ TNNS = {
             r: getattr(tnn.layers[-1], f"conv_{r}_to_{r}").out_channels for r in range(3)
         },
         build=_build_scn2,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         kept=True,
         activated=True,
@@ -216,7 +219,7 @@ TNNS = {
             range(tnn.layers[-1].max_rank + 1), tnn.layers[-1].channels
         ),
         build=_build_sccn,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=lambda tnn: tnn.layers[0].max_rank,
         kept=True,
         activated=True,
@@ -228,7 +231,7 @@ TNNS = {
         call=_sccnn,
         channels=lambda tnn: {r: getattr(tnn.layers[-1], f"out_channels_{r}") for r in range(3)},
         build=_build_sccnn,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         kept=True,
         opened=True,
@@ -239,7 +242,7 @@ TNNS = {
         call=_scnn,
         channels=lambda tnn: {1: tnn.layers[-1].out_channels},
         build=_build_scnn,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         kept=True,
         opened=True,
@@ -250,7 +253,7 @@ TNNS = {
         call=_san,
         channels=lambda tnn: {1: tnn.out_channels},
         build=_build_san,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         autocast=False,
         matrices="L_up,1, L_down,1",
@@ -261,7 +264,7 @@ TNNS = {
         call=_hsn,
         channels=lambda tnn: {0: tnn.layers[-1].channels},
         build=_build_hsn,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         kept=True,
         activated=True,
         opened=True,
@@ -275,7 +278,7 @@ TNNS = {
             enumerate((tnn.node_channels, tnn.edge_channels, tnn.face_channels))
         ),
         build=_build_scconv,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         kept=True,
         activated=True,
@@ -287,7 +290,7 @@ TNNS = {
         call=_scone,
         channels=lambda tnn: {1: tnn.hidden_channels},
         build=_build_scone,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         kept=True,
         activated=True,
@@ -299,7 +302,7 @@ TNNS = {
         call=_sca_cmps,
         channels=lambda tnn: dict(enumerate(tnn.in_channels_all)),
         build=_build_sca_cmps,
-        domains=COMPLEXES,
+        domains=_DOMAINS,
         max_rank=2,
         kept=True,
         gated=True,
