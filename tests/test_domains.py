@@ -503,6 +503,10 @@ def test_projected_features(seed):
     ("domain", "text"),
     [
         (
+            Cell(),
+            "Cell(cycles='filtration', max_cycle_length=None, rings=True, closure_gradient=False)",
+        ),
+        (
             Cell("induced"),
             "Cell(cycles='induced', max_cycle_length=6, rings=True, closure_gradient=False)",
         ),
