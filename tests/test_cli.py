@@ -19,6 +19,7 @@ pytest.importorskip("lightning", reason='needs the extra "train"')
 pytest.importorskip("typer", reason='needs the extra "train"')
 
 import toponetx as tnx
+from lightning.pytorch import Callback
 from raw_files import PARTS, write_minesweeper, write_molhiv, write_zinc
 from typer.testing import CliRunner
 
@@ -30,8 +31,8 @@ from topox_difflift.domains import DOMAINS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.job import Job, Result, Splits
 from topox_difflift.liftings import LIFTINGS, KNNLifting
-from topox_difflift.options import OPTIONS, available
-from topox_difflift.training import TrainingModule
+from topox_difflift.options import OPTIONS, available, parse_options, spell
+from topox_difflift.training import TrainingModule, _Checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,7 +212,8 @@ def test_training_adds_the_price_of_the_cells(
     batch, found = Batch.from_data_list(datasets.molecules(4)), {}
     for price in (0.0, 2.0):
         torch.manual_seed(0)
-        options = {"estimator": estimator, "options": {"cell_price": price}, "hidden_channels": 8}
+        prices = {"cell_price": price, "entropy_price": -price / 4}
+        options = {"estimator": estimator, "options": prices, "hidden_channels": 8}
         module = TrainingModule(options, 7, 4, 2)
         module.on_train_epoch_start()
         loss = module.training_step(batch, 0)
@@ -666,11 +668,91 @@ def test_options_reach_the_lifting_and_its_domain(lifting: str, domain: str) -> 
     }.get(domain, {})
     if lifting == "difflift":
         chosen |= {"rejected": "drop", "cell_budget": 9, "rescue": True, "cell_price": 0.1}
+        chosen |= {"entropy_price": -0.1}
     config = TrainingConfig(lifting=lifting, domain=domain, options=chosen)
     assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
     lift = config.build(7, 4, 2).lift.lift
     for name, value in chosen.items():
         assert getattr(lift.domain if hasattr(lift.domain, name) else lift, name) == value
+
+
+def test_sizes_and_the_initial_logit_reach_the_lifting() -> None:
+    for sizes, expected in (((3, 2), (2, 3)), ([4], (4,)), (4, (4,))):
+        options = {"sizes": sizes, "initial_logit": -2.0}
+        config = TrainingConfig(domain="hypergraph", options=options)
+        assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
+        lift = config.build(7, 4, 2).lift.lift
+        assert lift.domain.sizes == expected
+        assert lift.scorers["1"].rho.lins[-1].bias.item() == -2
+    assert parse_options(["sizes=3+4,initial_logit=4"]) == {"sizes": [3, 4], "initial_logit": 4}
+    assert (
+        spell({"sizes": [3, 4], "rescue": True, "hops": None}) == "hops=none,rescue=true,sizes=3+4"
+    )
+
+
+SCHEDULED = {
+    "cell_price": "linear:0:0.5:2", "entropy_price": "step:0:-0.1:1",
+    "temperature": "exponential:4:1:2",
+}  # fmt: skip
+
+
+def test_options_follow_their_schedules_from_epoch_to_epoch(tmp_path: Path) -> None:
+    config = TrainingConfig(estimator="gumbel", options=SCHEDULED, max_epochs=4, hidden_channels=8)
+    assert config.first_epoch == 2
+    assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
+    found = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: Any, module: TrainingModule, *_: Any) -> None:
+            lift = module.model.lift.lift
+            found.append((lift.cell_price, lift.entropy_price, lift.estimator.temperature))
+
+    Job.start(config, tmp_path).train(callbacks=[Watch()])
+    seen = list(dict.fromkeys(found))
+    assert seen == [(0, 0, 4), (0.25, -0.1, 2), (0.5, -0.1, 1)]
+
+
+def test_epochs_count_once_the_schedules_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first epoch is by far the best, and patience would end the run before the second.
+    scores = iter([1.0, 0.9, 0.1, 0.2, 0.1, 0.1, 0.1])
+    saved = _Checkpoints.on_train_epoch_end
+
+    def scored(self: _Checkpoints, trainer: Any, module: Any) -> None:
+        trainer.callback_metrics["val"] = torch.tensor(next(scores))
+        saved(self, trainer, module)
+
+    monkeypatch.setattr(_Checkpoints, "on_train_epoch_end", scored)
+    config = TrainingConfig(
+        options={"cell_price": "step:0:0.1:2"}, max_epochs=9, patience=2, hidden_channels=8
+    )
+    result = Job.start(config, tmp_path).train()[0]
+    assert (result.best_epoch, len(result.history)) == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell_price": "linear:0:-1:2"}, "'cell_price' to be a finite number of at least 0"),
+        ({"cell_price": "linear:0:1"}, "curve:start:end:steps, such as linear:0:0.1:16"),
+        ({"cell_price": "slope:0:1:2"}, "'curve' to be one of linear, exponential"),
+        ({"k_max": "linear:2:5:3"}, "'k_max' to have one value for the whole run .*cell_price"),
+        ({"cell_price": "linear:0:1:20"}, "'max_epochs' to be more than 20.*'linear:0:1:20' ends"),
+        ({"temperature": 0.5}, "no 'temperature' with estimator 'straight_through'.*'gumbel'"),
+    ],
+)
+def test_impossible_schedules(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(options=options)
+
+
+def test_impossible_temperatures() -> None:
+    for temperature in (0, "linear:1:0:5"):
+        with pytest.raises(ValueError, match="'temperature' to be positive"):
+            TrainingConfig(estimator="gumbel", options={"temperature": temperature})
+    config = TrainingConfig(estimator="gumbel", options={"temperature": 0.25})
+    assert config.build(7, 4, 2).lift.lift.estimator.temperature == 0.25
 
 
 def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:

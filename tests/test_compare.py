@@ -170,6 +170,26 @@ def test_variants_and_domains_are_further_arms_named_by_what_is_not_the_default(
     assert {kind_of(arm) for arm in found} <= set(ARMS)
 
 
+def test_a_schedule_is_an_arm_of_its_own() -> None:
+    variants = ("cell_price=step:0:0.05:8", "temperature=exponential:2:0.1:8", "sizes=3+4")
+    plan = Grid(
+        datasets=("MUTAG",),
+        tnns=("unigcn",),
+        liftings=("difflift", "accept_all"),
+        estimators=("straight_through", "gumbel"),
+        variants=variants,
+        varied=("difflift", "accept_all"),
+    ).plan()
+    assert {run.arm for run in plan.runs} == {
+        "accept_all", "accept_all[sizes=3+4]",
+        *(f"difflift/{e}" for e in ("straight_through", "gumbel")),
+        *(f"difflift/{e}[{variants[0]}]" for e in ("straight_through", "gumbel")),
+        *(f"difflift/{e}[{variants[2]}]" for e in ("straight_through", "gumbel")),
+        f"difflift/gumbel[{variants[1]}]",
+    }  # fmt: skip
+    assert len({run.id for run in plan.runs}) == len(plan.runs)
+
+
 def test_new_option_that_is_off_leaves_runs_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     def ids(**options: Any) -> list[str]:
         liftings = ("cycle", "accept_all", "difflift")

@@ -225,6 +225,13 @@ BAD_ARGUMENTS = {
     ),
     "near_misses 1.0": ({"near_misses": 1.0}, ["'near_misses'", "integer", r"got 1\.0\)"]),
     "cell_price -1": ({"cell_price": -1.0}, ["'cell_price'", "at least 0", r"got -1\.0\)"]),
+    "entropy_price nan": (
+        {"entropy_price": float("nan")}, ["'entropy_price'", "finite", r"got nan\)"],
+    ),
+    "initial_logit inf": (
+        {"initial_logit": float("inf")}, ["'initial_logit'", "finite", r"got inf\)"],
+    ),
+    "initial_logit true": ({"initial_logit": True}, ["'initial_logit'", "number", "got True"]),
     "cell_price nan": ({"cell_price": float("nan")}, ["'cell_price'", "finite", r"got nan\)"]),
     "cell_price none": ({"cell_price": None}, ["'cell_price'", "number", r"got None\)"]),
     "rescue": ({"rescue": 1}, ["'rescue'", "True or False", "got 1"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 from dataclasses import replace
 from itertools import combinations
@@ -858,6 +859,37 @@ def test_regularization_by_hand(domain):
     assert not lift.cost().any()
     lift.cell_price = 0.5
     torch.testing.assert_close(lift.cost(), 0.5 * p.mean())
+    lift.entropy_price = -3.0
+    torch.testing.assert_close(lift.cost(), 0.5 * p.mean() - 3 * entropy / math.log(2))
+
+
+@pytest.mark.parametrize("price", [2.0, -2.0])
+def test_a_price_of_entropy_makes_acceptances_firmer_or_keeps_them_open(price):
+    lift = make(entropy_price=price, generator=seeded())
+    data = Batch.from_data_list(graphs())
+    lift(data)
+    before = lift.regularization()["entropy"].item()
+    optimizer = torch.optim.Adam(lift.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        lift(data)
+        lift.cost().backward()
+        optimizer.step()
+    lift(data)
+    assert (lift.regularization()["entropy"].item() < before) == (price > 0)
+
+
+@pytest.mark.parametrize("domain", NAMES)
+@pytest.mark.parametrize("logit", [-3.0, 1.0, 4.0])
+def test_acceptance_starts_at_the_initial_logit(domain, logit):
+    lift = make(domain, initial_logit=logit, generator=seeded())
+    data = Batch.from_data_list(graphs())
+    for _ in range(2):
+        lifted = lift(data)
+        probs = [lifted[f"prob_{r}"] for r in range(1, lifted.max_rank + 1)]
+        open_ = torch.cat([prob[prob < 1] for prob in probs]).logit()
+        torch.testing.assert_close(open_, torch.full_like(open_, logit), atol=0.6, rtol=0)
+        lift.reset_parameters()
 
 
 @pytest.mark.parametrize("domain", NAMES)

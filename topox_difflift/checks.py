@@ -127,8 +127,32 @@ def check_not_negative(name: str, value: float) -> None:
     ValueError
         If it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+    if not _is_number(value) or value < 0:
         raise ValueError(f"Expected '{name}' to be a finite number of at least 0 (got {value!r})")
+
+
+def check_number(name: str, value: float) -> None:
+    """
+    Check that a value is a finite number.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : float
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not _is_number(value):
+        raise ValueError(f"Expected '{name}' to be a finite number (got {value!r})")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_share(name: str, value: float) -> None:

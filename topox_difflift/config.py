@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 -- a dataclass shows its types
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch_geometric.data import Data
@@ -18,8 +18,11 @@ from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.liftings import LIFTINGS, FixedRate, leads_to
 from topox_difflift.nn import TNNS, Carried, EmbedThenLift, TopologicalNetwork
 from topox_difflift.nn.nodes import NODES_ONLY
-from topox_difflift.options import make_lifting, settle_options
+from topox_difflift.options import make_lifting, schedules_of, settle_options
 from topox_difflift.tasks import Task, task_of
+
+if TYPE_CHECKING:
+    from topox_difflift.schedules import Schedule
 
 __all__ = ["NETWORKS", "TrainingConfig", "usual_domain"]
 
@@ -73,7 +76,9 @@ class TrainingConfig:
     options : mapping of str to object, optional
         Arguments of `DiffLift` and of its domain by name, those of
         `topox_difflift.options.OPTIONS`: for "difflift" all, for "accept_all" and "random" those
-        that say what is proposed. ``{"paper": True}`` is the paper's own form.
+        that say what is proposed. ``{"paper": True}`` is the paper's own form. A schedule such as
+        "step:0:0.05:16", see `topox_difflift.schedules.parse`, goes from value to value by epochs;
+        an epoch can be selected once it has ended.
     hidden_channels, n_layers : int
         Width, and number of layers of the topological network.
     batch_size, max_epochs : int
@@ -234,6 +239,32 @@ class TrainingConfig:
         if self.rate is not None:
             FixedRate(self.rate)  # checks it
         self._settle(options=settle_options(self.options or {}, self.lifting, self.domain))
+        self._check_schedules()
+
+    def _check_schedules(self) -> None:
+        assert self.options is not None  # noqa: S101 -- settled before, for the type checker
+        if self.options.get("temperature") is not None and self.estimator != "gumbel":
+            raise ValueError(
+                f"Expected no 'temperature' with estimator {self.estimator!r}, which has none; "
+                "leave it out, or take estimator 'gumbel'"
+            )
+        if self.first_epoch >= self.max_epochs:
+            last = max(self.schedules.values(), key=lambda schedule: schedule.steps)
+            raise ValueError(
+                f"Expected 'max_epochs' to be more than {self.first_epoch}, where the schedule "
+                f"{str(last)!r} ends and epochs begin to count (got {self.max_epochs}); train "
+                "longer, or take a shorter one"
+            )
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Options that change from epoch to epoch, and how."""
+        return schedules_of(self.options or {})
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch that can be selected: that in which all schedules have ended."""
+        return max((schedule.steps for schedule in self.schedules.values()), default=0)
 
     @property
     def task(self) -> Task:

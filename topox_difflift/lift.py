@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
+from math import log
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -19,6 +20,7 @@ from topox_difflift.checks import (
     check_flag,
     check_generator,
     check_not_negative,
+    check_number,
     check_one_of,
 )
 from topox_difflift.complex import LiftedComplex
@@ -106,7 +108,15 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Whether the most probable candidate of a graph survives where all are rejected.
     cell_price : float, default=0
         What accepting every candidate would add to the loss, through `cost`; accepting a share of
-        them adds that share. With a price, cells that do not pay are rejected in the end.
+        them adds that share. With a price, cells that do not pay are rejected in the end. It may
+        be reassigned between epochs, as may the next.
+    entropy_price : float, default=0
+        What candidates that are all accepted by a fair coin would add to the loss, through `cost`:
+        the mean entropy of the acceptances, in bits, times this. Above 0 it makes decisions firm;
+        below 0 it keeps them open.
+    initial_logit : float, default=1
+        Acceptance logit of every candidate before training: 1 accepts 73 %, 4 nearly all, -2 few,
+        so that training starts near the graph alone.
     hops : int, optional
         How many edges away a neighbour may be, by default anywhere in the graph. The search is
         then linear in what is within reach, and cells of nodes farther apart are never
@@ -163,6 +173,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         cell_budget: int | None = None,
         rescue: bool = False,
         cell_price: float = 0.0,
+        entropy_price: float = 0.0,
+        initial_logit: float = 1.0,
         hops: int | None = None,
         search: str | KNNIndex = "exact",
     ) -> None:
@@ -178,6 +190,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         check_flag("boundary_statistics", boundary_statistics)
         check_flag("rescue", rescue)
         check_not_negative("cell_price", cell_price)
+        check_number("entropy_price", entropy_price)
+        check_number("initial_logit", initial_logit)
         if in_channels != -1:
             check_at_least("in_channels", in_channels, 1, "or -1 to take it from the first input")
         if cell_budget is not None:
@@ -206,7 +220,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
             width = hidden_channels
         self.rejected, self.memberships = rejected, memberships
         self.k_min, self.k_max, self.near_misses = k_min, k_max, near_misses
-        self.cell_budget, self.rescue, self.cell_price = cell_budget, rescue, cell_price
+        self.cell_budget, self.rescue = cell_budget, rescue
+        self.cell_price, self.entropy_price = cell_price, entropy_price
         self.hops, self.index = hops, index
         self.generator = generator
         self.neighborhoods = self._checked_neighborhoods(neighborhoods)
@@ -222,6 +237,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
                     aggregation=aggregation,
                     dispersion=dispersion,
                     statistics=N_STATISTICS if sees else 0,
+                    initial_logit=initial_logit,
                 )
             if self.domain.neighborhood(rank) != "none":
                 self.sizes[str(rank)] = self.domain.rule(
@@ -463,7 +479,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         Returns
         -------
         torch.Tensor
-            Scalar: `cell_price` times the expected share of the candidates that are accepted.
+            Scalar: `cell_price` times the expected share of the candidates that are accepted, and
+            `entropy_price` times the mean entropy of the acceptances in bits.
 
         Raises
         ------
@@ -473,7 +490,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
         proposals = self._last_pass("cost")
         counts = torch.stack([proposal.counts for proposal in proposals])
         expected = _expected_cells(proposals) * counts.size(1)
-        return self.cell_price * expected / counts.sum().clamp(min=1)
+        share = expected / counts.sum().clamp(min=1)
+        return self.cell_price * share + self.entropy_price * _mean_entropy(proposals) / log(2)
 
     def _last_pass(self, wanted: str) -> tuple[_Proposal, ...]:
         if not self._proposals:
@@ -646,16 +664,22 @@ def _expected_cells(proposals: tuple[_Proposal, ...]) -> Tensor:
     return torch.stack(cells).sum()
 
 
+def _mean_entropy(proposals: tuple[_Proposal, ...]) -> Tensor:
+    """Entropy of the acceptances in nats, the mean over the candidates of all ranks."""
+    entropy = _entropy(torch.cat([proposal.acceptance.prob for proposal in proposals]))
+    return entropy.sum() / max(len(entropy), 1)
+
+
 def _regularization(proposals: tuple[_Proposal, ...]) -> dict[str, Tensor]:
     """Add up the ranks; the entropy is the mean over all candidates."""
-    entropies, sizes = [], []
-    for acceptance, _, nearest, rule, _ in proposals:
-        entropies.append(_entropy(acceptance.prob))
-        if nearest is not None and rule is not None:
-            sizes.append(rule.expected_size(nearest))
-    entropy = torch.cat(entropies)
+    sizes = [
+        proposal.rule.expected_size(proposal.nearest)
+        for proposal in proposals
+        if proposal.nearest is not None and proposal.rule is not None
+    ]
+    entropy = _mean_entropy(proposals)
     return {
         "expected_size": torch.stack(sizes).mean() if sizes else entropy.new_zeros(()),
         "expected_cells": _expected_cells(proposals),
-        "entropy": entropy.sum() / max(len(entropy), 1),
+        "entropy": entropy,
     }

@@ -11,16 +11,20 @@ import torch
 
 from topox_difflift.checks import check_one_of
 from topox_difflift.domains import DOMAINS
+from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.lift import DiffLift
 from topox_difflift.liftings import LIFTINGS
 from topox_difflift.nn import Carried
+from topox_difflift.schedules import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from topox_difflift.schedules import Schedule
+
 __all__ = [
     "ACCEPTING", "OPTIONS", "PROPOSING", "available", "check_options", "departures",
-    "make_lifting", "parse_options", "settle_options", "spell",
+    "make_lifting", "parse_options", "schedules_of", "set_options", "settle_options", "spell",
 ]  # fmt: skip
 
 #: Arguments of `DiffLift` and of its domains that say which cells are proposed, or what proposing
@@ -38,6 +42,7 @@ PROPOSING: dict[str, Any] = {
     "rings": False,
     "simplices": "all",
     "closure_gradient": False,
+    "sizes": None,
 }
 #: The same for how proposed cells are accepted, which "difflift" alone decides. Without
 #: `dispersion` the sizes do not see the distances either; the other two always do.
@@ -48,10 +53,16 @@ ACCEPTING: dict[str, Any] = {
     "aggregation": "mean",
     "cell_budget": None,
     "rescue": False,
+    "initial_logit": 1.0,
     "cell_price": 0.0,
+    "entropy_price": 0.0,
+    # Of estimators that have one; None for their own.
+    "temperature": None,
 }
 #: All of them.
 OPTIONS = {**PROPOSING, **ACCEPTING}
+#: Those that may change from epoch to epoch, by a schedule in the place of their value.
+SCHEDULED = ("cell_price", "entropy_price", "temperature")
 #: Stands for all of them in the paper's own form.
 PAPER = "paper"
 
@@ -65,7 +76,8 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     Parameters
     ----------
     texts : iterable of str
-        Such as "memberships=hard" or "rejected=drop,k_max=8"; "paper" is the paper's own form.
+        Such as "memberships=hard" or "rejected=drop,k_max=8"; several numbers are "sizes=3+4", and
+        "cell_price=step:0:0.05:16" is a schedule; "paper" is the paper's own form.
 
     Returns
     -------
@@ -94,6 +106,8 @@ def _read(text: str) -> Any:
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
+    if "+" in text and all(part.isdigit() for part in text.split("+")):
+        return [int(part) for part in text.split("+")]
     return text
 
 
@@ -111,11 +125,13 @@ def spell(options: Mapping[str, Any]) -> str:
     str
         By name, such as "k_max=8,rings=true".
     """
-    words = {value: word for word, value in _WORDS.items()}
-    return ",".join(
-        f"{name}={words[value] if isinstance(value, bool) or value is None else value}"
-        for name, value in sorted(options.items())
-    )
+    return ",".join(f"{name}={_written(value)}" for name, value in sorted(options.items()))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return next(word for word, meant in _WORDS.items() if meant is value)
+    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def available(lifting: str, domain: str) -> dict[str, Any]:
@@ -136,7 +152,7 @@ def available(lifting: str, domain: str) -> dict[str, Any]:
     """
     names = {"difflift": OPTIONS, "accept_all": PROPOSING, "random": PROPOSING}.get(lifting, {})
     made = DOMAINS[domain]
-    defaults = {**_defaults(DiffLift), **_defaults(made)}
+    defaults = {"temperature": None, **_defaults(DiffLift), **_defaults(made)}
     if not made().sees_boundary(made.default_rank):
         del defaults["boundary_statistics"]
     return {name: defaults[name] for name in names if name in defaults}
@@ -188,7 +204,8 @@ def settle_options(given: Mapping[str, Any], lifting: str, domain: str) -> dict[
         If an option is unknown, impossible or without effect.
     """
     check_options(given)
-    chosen = dict(given)
+    # Lists, as they come back from a file of JSON.
+    chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
     settled = available(lifting, domain)
     if chosen.pop(PAPER, False):
         settled = {name: OPTIONS[name] for name in settled}
@@ -199,10 +216,66 @@ def settle_options(given: Mapping[str, Any], lifting: str, domain: str) -> dict[
     if "k_max" not in chosen and isinstance(settled.get("k_min"), int):
         settled["k_max"] = max(settled["k_min"], settled["k_max"])
     if settled:
-        with torch.random.fork_rng(devices=[]):
-            # They are checked where they are used.
-            make_lifting("difflift", domain, settled, encoder=Carried(1), hidden_channels=1)
+        ends = {name: schedule.end for name, schedule in schedules_of(settled).items()}
+        for values in (settled, {**settled, **ends}):
+            # They are checked where they are used; "gumbel" is the one that has a temperature.
+            with torch.random.fork_rng(devices=[]):
+                make_lifting(
+                    "difflift",
+                    domain,
+                    values,
+                    encoder=Carried(1),
+                    hidden_channels=1,
+                    estimator="gumbel",
+                )
     return settled
+
+
+def schedules_of(options: Mapping[str, Any]) -> dict[str, Schedule]:
+    """
+    Find the options that change from epoch to epoch.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+        Values by name.
+
+    Returns
+    -------
+    dict of str to Schedule
+        Their schedules by name.
+
+    Raises
+    ------
+    ValueError
+        If one is no schedule, or of an option that cannot change.
+    """
+    found = {}
+    for name, value in options.items():
+        if not isinstance(value, str) or ":" not in value:
+            continue
+        if name not in SCHEDULED:
+            raise ValueError(
+                f"Expected {name!r} to have one value for the whole run (got {value!r}); "
+                f"{', '.join(SCHEDULED)} can have a schedule"
+            )
+        found[name] = parse(value)
+    return found
+
+
+def set_options(lifting: DiffLift, values: Mapping[str, float]) -> None:
+    """
+    Give options that have a schedule their value of an epoch.
+
+    Parameters
+    ----------
+    lifting : DiffLift
+        The lifting.
+    values : mapping of str to float
+        Values by name, of `SCHEDULED`.
+    """
+    for name, value in values.items():
+        setattr(lifting.estimator if name == "temperature" else lifting, name, value)
 
 
 def _without_effect(name: str, lifting: str, domain: str) -> str:
@@ -231,7 +304,7 @@ def make_lifting(
     domain : str
         Name in `DOMAINS`.
     options : mapping of str to object
-        Options of the lifting and of the domain.
+        Options of the lifting and of the domain; of a schedule, its value in the first epoch.
     **others : dict
         Further arguments of `DiffLift`.
 
@@ -241,9 +314,14 @@ def make_lifting(
         The lifting.
     """
     kind = DOMAINS[domain]
-    of_domain = {name: options[name] for name in options if name in _defaults(kind)}
-    of_lift = {name: options[name] for name in options if name not in of_domain}
-    return LIFTINGS[lifting](kind(**of_domain), **of_lift, **others)
+    first = {name: schedule(0) for name, schedule in schedules_of(options).items()}
+    values = {**options, **first, **others}
+    temperature = values.pop("temperature", None)
+    if temperature is not None:
+        values["estimator"] = ESTIMATORS[values["estimator"]](temperature=temperature)
+    of_domain = {name: values[name] for name in values if name in _defaults(kind)}
+    of_lift = {name: values[name] for name in values if name not in of_domain}
+    return LIFTINGS[lifting](kind(**of_domain), **of_lift)
 
 
 def departures(options: Mapping[str, Any], lifting: str, domain: str) -> str:

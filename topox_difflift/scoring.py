@@ -21,9 +21,6 @@ __all__ = ["AGGREGATIONS", "CellScorer"]
 
 AGGREGATIONS = ("mean", "sum", "max", "set_transformer")
 
-#: Initial bias of the acceptance logit: sigmoid(1) = 0.73.
-INITIAL_LOGIT = 1.0
-
 
 def _pool(x: Tensor, segments: Segments, aggregation: str) -> Tensor:
     """Pool the rows of the members of each cell."""
@@ -71,11 +68,13 @@ class CellScorer(torch.nn.Module):
         Whether the network sees the dispersion.
     statistics : int, default=0
         How many statistics of the boundary it sees.
+    initial_logit : float, default=1
+        Where the last bias starts.
 
     Notes
     -----
-    The last bias starts at +1 and the last weights are small, so that acceptance starts
-    close to sigmoid(1) = 0.73 whatever the scale of the embeddings. Near 0, rejected cells
+    The last weights are small, so that acceptance starts close to the sigmoid of
+    `initial_logit`, 0.73 by default, whatever the scale of the embeddings. Near 0, rejected cells
     leave nothing for the task to use and the run collapses to no cell; near 1, nothing is
     explored and the sigmoid is flat. Above 1/2, `eval()` starts with the cells present.
 
@@ -96,8 +95,10 @@ class CellScorer(torch.nn.Module):
         aggregation: str = "mean",
         dispersion: bool = True,
         statistics: int = 0,
+        initial_logit: float = 1.0,
     ) -> None:
         super().__init__()
+        self.initial_logit = initial_logit
         self.aggregation, self.dispersion, self.statistics = aggregation, dispersion, statistics
         self.attention = None
         if aggregation == "set_transformer":
@@ -117,11 +118,11 @@ class CellScorer(torch.nn.Module):
         return self.dispersion + self.statistics
 
     def _start(self) -> None:
-        """Bring the initial logits near `INITIAL_LOGIT`."""
+        """Bring the initial logits near `initial_logit`."""
         last = self.rho.lins[-1]
         with torch.no_grad():
             last.weight.mul_(0.1)
-            last.bias.fill_(INITIAL_LOGIT)
+            last.bias.fill_(self.initial_logit)
 
     def reset_parameters(self) -> None:
         """Initialise afresh."""

@@ -26,6 +26,7 @@ from topox_difflift.config import TrainingConfig
 from topox_difflift.diagnostics import CollapseWatch
 from topox_difflift.estimators import leave_one_out, repeat_graphs
 from topox_difflift.lift import DiffLift
+from topox_difflift.options import set_options
 from topox_difflift.pool import Pool
 from topox_difflift.summary import LiftingSummary
 
@@ -94,9 +95,11 @@ class TrainingModule(LightningModule):
         return self.model(batch)
 
     def on_train_epoch_start(self) -> None:
-        """Seed the draws of the lifting by the epoch, and start the clock."""
+        """Seed the draws of the lifting by the epoch, move its schedules on, start the clock."""
         lifting = self.model.lift.lift
         if isinstance(lifting, DiffLift):
+            schedules = self.config.schedules
+            set_options(lifting, {name: at(self.current_epoch) for name, at in schedules.items()})
             # Set apart from the shuffle, which has the seed of the epoch as well.
             lifting.generator = torch.Generator(self.device).manual_seed(self._seed ^ 0x5EED)
         self._summaries = []
@@ -143,7 +146,7 @@ class TrainingModule(LightningModule):
             loss = leave_one_out(of_graphs, lifting.log_prob().view(_DRAWS, -1))
         else:
             loss = self.task.loss(*self._examples(batch))
-        return loss + lifting.cost() if lifting.cell_price else loss
+        return loss + lifting.cost() if lifting.cell_price or lifting.entropy_price else loss
 
     def _examples(self, batch: Data) -> tuple[Tensor, Tensor]:
         """Predict what counts, and keep what the lifting did."""
@@ -279,7 +282,7 @@ def _fit(
         *callbacks,
         CollapseWatch(),
         # Last, so that a checkpoint holds what the others remember of its epoch.
-        _Checkpoints(out / "checkpoints", module.task.higher_is_better, config.patience),
+        _Checkpoints(out / "checkpoints", module),
     ]
     if progress:
         every.append(RichProgressBar())
@@ -411,17 +414,17 @@ class _Checkpoints(Checkpoint):
     """
     After every epoch, keep what a run resumes from, and the best model on the validation set.
 
-    Stop when there was no better one for `patience` epochs.
+    Stop when there was no better one for `patience` epochs. An epoch counts from when all
+    schedules have ended: before, it is another model that is trained.
 
     Lightning's own ModelCheckpoint remembers absolute paths, and with them forgets the
     best score of a run whose folder was moved.
     """
 
-    def __init__(
-        self, folder: Path, higher_is_better: bool = True, patience: int | None = None
-    ) -> None:
-        self.folder, self.patience = folder, patience
-        self.sign = 1 if higher_is_better else -1
+    def __init__(self, folder: Path, module: TrainingModule) -> None:
+        self.folder, self.patience = folder, module.config.patience
+        self.sign = 1 if module.task.higher_is_better else -1
+        self.first = module.config.first_epoch
         self.best, self.waited = -math.inf, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -431,10 +434,11 @@ class _Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save."""
         score = self.sign * float(trainer.callback_metrics["val"])
-        self.waited += 1
-        if score > self.best:
-            self.best, self.waited = score, 0
-            trainer.save_checkpoint(self.folder / "best.ckpt")
+        if trainer.current_epoch >= self.first:
+            self.waited += 1
+            if score > self.best:
+                self.best, self.waited = score, 0
+                trainer.save_checkpoint(self.folder / "best.ckpt")
         # Last, so that it knows of the best; an interruption in between repeats the epoch.
         trainer.save_checkpoint(self.folder / "last.ckpt")
         self._stop_if_in_vain(trainer)

@@ -31,7 +31,7 @@ class Hypergraph(Domain):
 
     Parameters
     ----------
-    sizes : sequence of int, optional
+    sizes : int or sequence of int, optional
         Sizes of which each node proposes a hyperedge, all of them, each to be accepted on its
         own; the bounds `k_min` and `k_max` of the lifting are then without effect. By default
         it proposes one, of the learned size k_v.
@@ -50,7 +50,9 @@ class Hypergraph(Domain):
     highest_rank: ClassVar[int] = 1
     default_rank: ClassVar[int] = 1
 
-    def __init__(self, sizes: Sequence[int] | None = None) -> None:
+    def __init__(self, sizes: int | Sequence[int] | None = None) -> None:
+        if isinstance(sizes, int):
+            sizes = (sizes,)
         if sizes is not None:
             for size in sizes:
                 check_at_least("sizes", size, 2, "a hyperedge of two nodes")
