@@ -17,7 +17,7 @@ from topox_difflift.compare import Account, read_folder
 from topox_difflift.compare.behaviour import collapse_statements, diagnostics_table
 from topox_difflift.compare.commands import commands_of, files_table
 from topox_difflift.compare.paper import paper_statements, paper_table
-from topox_difflift.compare.planted import planted_statements, planted_table
+from topox_difflift.compare.planted import planted_statements, planted_table, recovery_table
 from topox_difflift.compare.text import markdown_table
 from topox_difflift.compare.verdicts import (
     arms_table,
@@ -65,6 +65,7 @@ def page(folder: Path) -> str:
         verdicts=table(verdict_table(verdicts)),
         verdicts_say=listed(verdict_statements(verdicts)),
         planted=table(planted_table(account.planted)),
+        recovery=table(recovery_table(account.planted)),
         planted_says=listed(planted_statements(account.planted)),
         diagnostics=table(diagnostics_table(account.all)),
         collapse=listed(collapse_statements(account.all)),
@@ -130,6 +131,10 @@ against others.
 
 {planted}
 {planted_says}
+
+Each form of ∂lift, where only what its arm names is not the default:
+
+{recovery}
 
 ## Behaviour and time
 

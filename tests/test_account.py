@@ -25,7 +25,12 @@ from topox_difflift.compare.commands import commands_of, files_table
 from topox_difflift.compare.comparisons import LEARNED, comparisons, kind_of
 from topox_difflift.compare.paired import difference_between, paired_difference
 from topox_difflift.compare.paper import PAPER, paper_statements, paper_table
-from topox_difflift.compare.planted import gap_closed, planted_statements, planted_table
+from topox_difflift.compare.planted import (
+    gap_closed,
+    planted_statements,
+    planted_table,
+    recovery_table,
+)
 from topox_difflift.compare.text import markdown_table
 from topox_difflift.compare.verdicts import (
     arms_table,
@@ -287,8 +292,31 @@ def test_share_of_the_gap_is_that_of_the_runs_with_both_ends() -> None:
     assert "AUROC 0.97. Mark, 0.95: reached." in said
     assert "the true cells get 100.0% (wanted: at least 95%)" in said
     assert "at most 65.0% (wanted: at most 70%)" in said
+    assert "both" not in said
     (without,) = comparisons([line(LEARNED, 0.9), line("none", 0.5)])
     assert gap_closed(without) is None
+
+
+def test_other_forms_of_the_lifting_have_a_row_each_and_a_sentence_if_they_reach_both() -> None:
+    found = {"auroc": 0.96, "candidate_recall": 0.9, "accepted_recall": 0.9, "purity": 0.8}
+    lines = planted_lines()
+    for text, test in (("cell_price=0.1", 0.99), ("paper", 0.6)):
+        for seed in range(2):
+            common = {"dataset": "planted_cycles", "seed": seed, "fold": None, "recovery": found}
+            lines.append(line(f"{LEARNED}[{text}]", test, **common))
+    (one,) = Account.of(lines).planted
+    table = recovery_table([one])
+    assert table["arm"] == [
+        f"`{LEARNED}`", f"`{LEARNED}[cell_price=0.1]`", f"`{LEARNED}[paper]`"
+    ]  # fmt: skip
+    assert table["gap closed"] == ["85%", "98%", "20%"]
+    assert table["AUROC"] == ["0.97", "0.96", "0.96"]
+    assert table["accepted that are planted"] == ["-", "0.80", "0.80"]
+    said = [text for text in planted_statements([one]) if "both" in text]
+    assert len(said) == 1
+    assert (
+        f"`{LEARNED}[cell_price=0.1]` closes 98% of the gap, AUROC 0.96: both reached." in said[0]
+    )
 
 
 @pytest.mark.parametrize("tnn", ["unigcn", "cwn"])

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from topox_difflift.compare.comparisons import Comparison
     from topox_difflift.compare.text import Columns
 
-__all__ = ["gap_closed", "planted_statements", "planted_table", "recovered"]
+__all__ = [
+    "gap_closed",
+    "planted_statements",
+    "planted_table",
+    "recovered",
+    "recovery_table",
+]
 
 _COLUMNS = {
     "auroc": "AUROC",
@@ -105,10 +111,43 @@ def planted_table(found: Sequence[Comparison]) -> Columns:
     columns |= {name_of(arm): arm_scores(found, arm) for arm in (gnn, "none")}
     columns["best static"] = [_best(one) for one in found]
     columns |= {name_of(arm): arm_scores(found, arm) for arm in (*controls, LEARNED, "oracle")}
-    gaps = [gap_closed(one) for one in found]
-    columns["gap closed"] = [NOTHING if gap is None else f"{gap:.0%}" for gap in gaps]
+    return columns | _recovery([(one, LEARNED) for one in found])
+
+
+def recovery_table(found: Sequence[Comparison]) -> Columns:
+    """
+    Say how well planted cells are found by each form of ∂lift.
+
+    Parameters
+    ----------
+    found : sequence of Comparison
+        Comparisons on planted cells.
+
+    Returns
+    -------
+    dict of str to list of str
+        A row for each comparison and each arm that learns what to accept: its score, the share of
+        the gap that it closes, and how well it recovers the planted cells.
+    """
+    rows = [(one, arm) for one in found for arm in _learned(one)]
+    columns = heads([one for one, _ in rows])
+    columns["arm"] = [f"`{arm}`" for _, arm in rows]
+    columns["score"] = [score_text(one.values(arm, "test"), one.metric) for one, arm in rows]
+    return columns | _recovery(rows)
+
+
+def _learned(comparison: Comparison) -> list[str]:
+    """Arms that learn what to accept, the default first."""
+    others = [arm for arm in comparison.arms if kind_of(arm) == "difflift" and arm != LEARNED]
+    return [LEARNED, *others] if LEARNED in comparison.arms else others
+
+
+def _recovery(rows: Sequence[tuple[Comparison, str]]) -> Columns:
+    """Share of the gap that arms close, and how well they recover the planted cells."""
+    gaps = [gap_closed(one, arm) for one, arm in rows]
+    columns = {"gap closed": [NOTHING if gap is None else f"{gap:.0%}" for gap in gaps]}
     for name, title in _COLUMNS.items():
-        columns[title] = [mean_text(recovered(one, LEARNED, name)) for one in found]
+        columns[title] = [mean_text(recovered(one, arm, name)) for one, arm in rows]
     return columns
 
 
@@ -138,8 +177,17 @@ def planted_statements(found: Sequence[Comparison]) -> list[str]:
         if areas:
             done = reached(fmean(areas) >= _AUROC)
             said.append(f"{where}: AUROC {fmean(areas):.2f}. Mark, {_AUROC}: {done}.")
+        said += [text for arm in _learned(one) if (text := _both(one, arm, where))]
         said += _fitness(one, where)
     return said or ["There is no run on planted cells yet."]
+
+
+def _both(comparison: Comparison, arm: str, where: str) -> str | None:
+    """Say it of another form of ∂lift than the default where both marks are reached."""
+    gap, areas = gap_closed(comparison, arm), recovered(comparison, arm, "auroc")
+    if arm == LEARNED or gap is None or not areas or gap < _GAP or fmean(areas) < _AUROC:
+        return None
+    return f"{where}: `{arm}` closes {gap:.0%} of the gap, AUROC {fmean(areas):.2f}: both reached."
 
 
 def _best(comparison: Comparison) -> str:
