@@ -46,7 +46,12 @@ def graphs() -> tuple[list[Data], list[Data]]:
 def model(tnn: str) -> TopologicalNetwork:
     """Make a network that draws nothing and waits for no input."""
     config = TrainingConfig(
-        tnn=tnn, domain=CASES[tnn], estimator="threshold", hidden_channels=8, dropout=0.0
+        "molecules",
+        tnn=tnn,
+        domain=CASES[tnn],
+        estimator="threshold",
+        hidden_channels=8,
+        dropout=0.0,
     )
     return config.build(7, 0, 2).double()
 

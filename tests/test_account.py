@@ -39,9 +39,10 @@ from topox_difflift.compare.verdicts import (
     verdict_statements,
     verdict_table,
 )
-from topox_difflift.compare.worker import _recovery, describe
+from topox_difflift.compare.worker import describe
 from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import planted_cells
+from topox_difflift.job import _recovery
 from topox_difflift.recovery import recovery_of
 
 if TYPE_CHECKING:

@@ -40,7 +40,16 @@ if TYPE_CHECKING:
 # Lightning's own call of a torch function that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 
-SMALL = ["--max-epochs", "2", "--hidden-channels", "8", "--batch-size", "16"]
+SMALL = [
+    "--dataset",
+    "molecules",
+    "--max-epochs",
+    "2",
+    "--hidden-channels",
+    "8",
+    "--batch-size",
+    "16",
+]
 ARMS = [
     ("difflift", "cell", "cwn", tnx.CellComplex),
     ("difflift", "simplicial", "cwn", tnx.SimplicialComplex),
@@ -139,7 +148,7 @@ def test_run_leaves_everything_under_its_folder(
 def test_history_tells_what_was_accepted_of_the_training_graphs(
     tmp_path: Path, options: dict[str, Any], draws: int, rates: tuple[float, float] | None
 ) -> None:
-    config = TrainingConfig(max_epochs=2, hidden_channels=8, **options)
+    config = TrainingConfig("molecules", max_epochs=2, hidden_channels=8, **options)
     job = Job.start(config, tmp_path)
     result = job.run()
     written = metrics(tmp_path)["epochs"]
@@ -157,8 +166,26 @@ def test_history_tells_what_was_accepted_of_the_training_graphs(
                 assert rates[0] <= rank.acceptance_rate <= rates[1]
 
 
+@pytest.mark.parametrize("lifting", ["difflift", "none"])
+def test_a_run_on_planted_cells_says_how_well_they_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lifting: str
+) -> None:
+    few = lambda seed=0: datasets.planted_cells("hyperedges", 40, seed=seed)  # noqa: E731
+    monkeypatch.setitem(datasets.SYNTHETIC, "planted_hyperedges", few)
+    done = call("--max-epochs", 1, "--lifting", lifting, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    found = metrics(tmp_path / "run")["recovery"]
+    if lifting == "none":
+        assert found is None
+        assert "planted cells" not in done.output
+    else:
+        assert set(found) == {"auroc", "candidate_recall", "accepted_recall", "purity"}
+        assert f"{found['purity']:.1%}" in done.output
+        assert "accepted cells planted" in done.output
+
+
 def test_checkpoint_gives_back_the_model_that_was_tested(tmp_path: Path) -> None:
-    result = Job.start(TrainingConfig(max_epochs=2, hidden_channels=8), tmp_path).run()
+    result = Job.start(TrainingConfig("molecules", max_epochs=2, hidden_channels=8), tmp_path).run()
     path = tmp_path / "checkpoints" / "best.ckpt"
     module = TrainingModule.load_from_checkpoint(path, weights_only=True).eval()
     test = Splits.of(result.config).test
@@ -223,7 +250,7 @@ def test_training_adds_the_price_of_the_cells(
 
 
 def test_run_that_was_interrupted_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
-    config = TrainingConfig(max_epochs=1, hidden_channels=8)
+    config = TrainingConfig("molecules", max_epochs=1, hidden_channels=8)
     Job.start(config, tmp_path / "begun")
     whole = Job.start(config, tmp_path / "whole").run()
     resumed = Job.resume(tmp_path / "begun").run()
@@ -239,7 +266,7 @@ def test_finished_run_can_be_reported_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("estimator", list(ESTIMATORS))
 def test_every_estimator_trains_the_acceptance(tmp_path: Path, estimator: str) -> None:
-    config = TrainingConfig(estimator=estimator, max_epochs=1, hidden_channels=8)
+    config = TrainingConfig("molecules", estimator=estimator, max_epochs=1, hidden_channels=8)
     Job.start(config, tmp_path).run()
     path = tmp_path / "checkpoints" / "last.ckpt"
     trained = TrainingModule.load_from_checkpoint(path, weights_only=True).model.lift.lift.scorers
@@ -268,7 +295,7 @@ REFUSED = [
     (["--option", "rings"], "name=value, such as rings=true, or paper (got 'rings')"),
     (["--option", "k=3"], "'options' to be one of k_min, k_max, memberships"),
     (["--option", "memberships=soft"], "'memberships' to be one of kernel, hard"),
-    (["--option", "rings=1"], "'rings' to be True or False (got 1)"),
+    (["--domain", "cell", "--option", "rings=1"], "'rings' to be True or False (got 1)"),
     (["--lifting", "clique", "--domain", "cell"], "'domain' to be 'simplicial'"),
     (["--lifting", "knn", "--tnn", "cwn"], "for domain 'hypergraph' (got 'cwn'"),
     (["--lifting", "random", "--estimator", "gumbel"], "or take lifting 'difflift'"),
@@ -286,7 +313,10 @@ REFUSED = [
     (["--lr", "nan"], "'lr' to be positive"),
     (["--seed", "-1"], "'seed'"),
     (["--fold", "10"], "'fold' to be from 0 to 9"),
-    (["--protocol", "public"], "'protocol' to be one of stratified for dataset 'molecules'"),
+    (
+        ["--protocol", "public"],
+        "'protocol' to be one of stratified for dataset 'planted_hyperedges'",
+    ),
     (["--dataset", "PROTEINS", "--protocol", "paper"], "'protocol' to be one of stratified"),
     (["--dataset", "Cora", "--fold", "1"], "leave it out, or take protocol 'geom-gcn'"),
     (["--max-epochs", "many"], "valid integer"),
@@ -351,7 +381,12 @@ def test_default_folder_version_and_help(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("given", "domain", "tnn"),
     [
-        ({}, "cell", "cwn"),
+        ({}, "hypergraph", "unigcn"),
+        ({"dataset": "molecules"}, "cell", "cwn"),
+        ({"dataset": "planted_cycles"}, "cell", "cwn"),
+        ({"dataset": "planted_triangles"}, "simplicial", "cwn"),
+        ({"dataset": "planted_cycles", "tnn": "unigcn"}, "hypergraph", "unigcn"),
+        ({"tnn": "cwn"}, "cell", "cwn"),
         ({"tnn": "unigcn"}, "hypergraph", "unigcn"),
         ({"lifting": "khop"}, "hypergraph", "unigcn"),
         ({"lifting": "cycle"}, "cell", "cwn"),
@@ -379,9 +414,12 @@ def test_domain_and_network_follow_from_each_other(
 
 
 def test_gps_has_a_lower_learning_rate_by_default() -> None:
-    rates = [TrainingConfig(encoder="gin").lr, TrainingConfig(encoder="gps").lr]
+    rates = [
+        TrainingConfig("molecules", encoder="gin").lr,
+        TrainingConfig("molecules", encoder="gps").lr,
+    ]
     assert rates == [0.003, 0.001]
-    assert TrainingConfig(encoder="gps", lr=0.01).lr == 0.01
+    assert TrainingConfig("molecules", encoder="gps", lr=0.01).lr == 0.01
 
 
 # ---------------------------------------------------------------------- other tasks
@@ -573,7 +611,7 @@ def test_published_dataset_trains(
 
 def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> None:
     arms = [
-        TrainingConfig(lifting=lifting, domain="cell").build(7, 4, 2)
+        TrainingConfig("molecules", lifting=lifting, domain="cell").build(7, 4, 2)
         for lifting in ("difflift", "accept_all", "random", "cycle", "none")
     ]
     states = [arm.lift.encoder.state_dict() for arm in arms]
@@ -585,7 +623,9 @@ def test_every_arm_has_the_same_encoder_and_starts_from_the_same_weights() -> No
 def test_wide_features_are_projected_in_every_arm_alike() -> None:
     def projections(in_channels: int, **options: Any) -> list[Any]:
         arms = [
-            TrainingConfig(hidden_channels=8, **arm, **options).build(in_channels, 0, 2)
+            TrainingConfig("molecules", hidden_channels=8, **arm, **options).build(
+                in_channels, 0, 2
+            )
             for arm in (
                 {"lifting": "difflift"}, {"lifting": "random"}, {"lifting": "cycle"},
                 {"lifting": "knn"}, {"lifting": "none", "tnn": "gnn"},
@@ -609,7 +649,7 @@ def test_wide_features_are_projected_in_every_arm_alike() -> None:
 
 def test_nearest_nodes_are_those_of_features_as_given_and_not_as_projected() -> None:
     batch = Batch.from_data_list(datasets.molecules(4))
-    model = TrainingConfig(lifting="knn", project=5, dropout=0.5).build(7, 4, 2)
+    model = TrainingConfig("molecules", lifting="knn", project=5, dropout=0.5).build(7, 4, 2)
     lifted = model.lifted(batch)
     assert lifted.cells(1) == KNNLifting()(batch).cells(1)
     assert "given" not in lifted
@@ -621,7 +661,13 @@ def test_dropout_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
         torch.manual_seed(len(name))
         torch.rand(len(name))
         config = TrainingConfig(
-            max_epochs=2, hidden_channels=8, batch_size=16, tnn="gnn", lifting="none", **options
+            "molecules",
+            max_epochs=2,
+            hidden_channels=8,
+            batch_size=16,
+            tnn="gnn",
+            lifting="none",
+            **options,
         )
         state = torch.get_rng_state()
         history = Job.start(config, tmp_path / name).train()[0].history
@@ -634,7 +680,7 @@ def test_dropout_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
 
 
 def test_parameters_of_the_lifting_do_not_decay(tmp_path: Path) -> None:
-    config = TrainingConfig(weight_decay=0.5, hidden_channels=8)
+    config = TrainingConfig("molecules", weight_decay=0.5, hidden_channels=8)
     module = TrainingModule(asdict(config), 7, 4, 2)
     groups = module.configure_optimizers().param_groups
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
@@ -669,7 +715,7 @@ def test_options_reach_the_lifting_and_its_domain(lifting: str, domain: str) -> 
     if lifting == "difflift":
         chosen |= {"rejected": "drop", "cell_budget": 9, "rescue": True, "cell_price": 0.1}
         chosen |= {"entropy_price": -0.1}
-    config = TrainingConfig(lifting=lifting, domain=domain, options=chosen)
+    config = TrainingConfig("molecules", lifting=lifting, domain=domain, options=chosen)
     assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
     lift = config.build(7, 4, 2).lift.lift
     for name, value in chosen.items():
@@ -679,7 +725,7 @@ def test_options_reach_the_lifting_and_its_domain(lifting: str, domain: str) -> 
 def test_sizes_and_the_initial_logit_reach_the_lifting() -> None:
     for sizes, expected in (((3, 2), (2, 3)), ([4], (4,)), (4, (4,))):
         options = {"sizes": sizes, "initial_logit": -2.0}
-        config = TrainingConfig(domain="hypergraph", options=options)
+        config = TrainingConfig("molecules", domain="hypergraph", options=options)
         assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
         lift = config.build(7, 4, 2).lift.lift
         assert lift.domain.sizes == expected
@@ -697,7 +743,9 @@ SCHEDULED = {
 
 
 def test_options_follow_their_schedules_from_epoch_to_epoch(tmp_path: Path) -> None:
-    config = TrainingConfig(estimator="gumbel", options=SCHEDULED, max_epochs=4, hidden_channels=8)
+    config = TrainingConfig(
+        "molecules", estimator="gumbel", options=SCHEDULED, max_epochs=4, hidden_channels=8
+    )
     assert config.first_epoch == 2
     assert TrainingConfig(**json.loads(json.dumps(asdict(config)))) == config
     found = []
@@ -725,7 +773,11 @@ def test_epochs_count_once_the_schedules_have_ended(
 
     monkeypatch.setattr(_Checkpoints, "on_train_epoch_end", scored)
     config = TrainingConfig(
-        options={"cell_price": "step:0:0.1:2"}, max_epochs=9, patience=2, hidden_channels=8
+        "molecules",
+        options={"cell_price": "step:0:0.1:2"},
+        max_epochs=9,
+        patience=2,
+        hidden_channels=8,
     )
     result = Job.start(config, tmp_path).train()[0]
     assert (result.best_epoch, len(result.history)) == (3, 6)
@@ -744,21 +796,21 @@ def test_epochs_count_once_the_schedules_have_ended(
 )
 def test_impossible_schedules(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainingConfig(options=options)
+        TrainingConfig("molecules", options=options)
 
 
 def test_impossible_temperatures() -> None:
     for temperature in (0, "linear:1:0:5"):
         with pytest.raises(ValueError, match="'temperature' to be positive"):
-            TrainingConfig(estimator="gumbel", options={"temperature": temperature})
-    config = TrainingConfig(estimator="gumbel", options={"temperature": 0.25})
+            TrainingConfig("molecules", estimator="gumbel", options={"temperature": temperature})
+    config = TrainingConfig("molecules", estimator="gumbel", options={"temperature": 0.25})
     assert config.build(7, 4, 2).lift.lift.estimator.temperature == 0.25
 
 
 def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:
     defaults = {name for domain in DOMAINS for name in available("difflift", domain)}
     assert defaults == set(OPTIONS)
-    settled = TrainingConfig(options={"paper": True, "k_max": 9}).options
+    settled = TrainingConfig("molecules", options={"paper": True, "k_max": 9}).options
     form = {
         "memberships": "hard",
         "rejected": "drop",
@@ -770,8 +822,8 @@ def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:
         "rings": False,
         "k_max": 9,
     }
-    assert settled == {**TrainingConfig().options, **form}
-    lift = TrainingConfig(options={"paper": True}).build(7, 4, 2).lift.lift
+    assert settled == {**TrainingConfig("molecules").options, **form}
+    lift = TrainingConfig("molecules", options={"paper": True}).build(7, 4, 2).lift.lift
     assert (lift.memberships, lift.rejected) == ("hard", "drop")
     assert not lift.scorers["1"].dispersion
     for domain, made in DOMAINS.items():
@@ -782,7 +834,7 @@ def test_every_option_is_an_argument_and_the_paper_has_it_otherwise() -> None:
 @pytest.mark.laws
 @pytest.mark.parametrize("name", ["cwn", "unigcn"])
 def test_every_parameter_has_a_finite_gradient_and_the_lifting_a_non_zero_one(name: str) -> None:
-    config = TrainingConfig(tnn=name)
+    config = TrainingConfig("molecules", tnn=name)
     model = config.build(7, 4, 2)
     model.lift.lift.generator.manual_seed(0)  # type: ignore[union-attr, operator]
     batch = Batch.from_data_list(datasets.molecules(16))
@@ -798,7 +850,7 @@ def test_every_parameter_has_a_finite_gradient_and_the_lifting_a_non_zero_one(na
 @pytest.mark.laws
 @pytest.mark.parametrize("name", ["cwn", "unigcn"])
 def test_rejected_cells_that_are_kept_do_not_change_the_answer(name: str) -> None:
-    config = TrainingConfig(tnn=name)
+    config = TrainingConfig("molecules", tnn=name)
     model = config.build(7, 4, 2)
     model.lift.lift.generator.manual_seed(0)  # type: ignore[union-attr, operator]
     lifted = model.lifted(Batch.from_data_list(datasets.molecules(4)))
@@ -810,7 +862,7 @@ def test_rejected_cells_that_are_kept_do_not_change_the_answer(name: str) -> Non
 @pytest.mark.laws
 @pytest.mark.parametrize("name", ["cwn", "unigcn"])
 def test_answer_for_a_graph_does_not_depend_on_its_batch(name: str) -> None:
-    model = TrainingConfig(tnn=name).build(7, 4, 2).eval()
+    model = TrainingConfig("molecules", tnn=name).build(7, 4, 2).eval()
     graphs = datasets.molecules(3)
     together = model(Batch.from_data_list(graphs))
     alone = torch.cat([model(graph) for graph in graphs])
@@ -819,21 +871,25 @@ def test_answer_for_a_graph_does_not_depend_on_its_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cwn", "unigcn"])
 def test_graphs_without_cells_have_an_answer(name: str) -> None:
-    model = TrainingConfig(tnn=name, lifting="none").build(3, 0, 2)
+    model = TrainingConfig("molecules", tnn=name, lifting="none").build(3, 0, 2)
     lone = Data(x=torch.ones(1, 3), edge_index=torch.empty(2, 0, dtype=torch.long))
     assert bool(torch.isfinite(model(Batch.from_data_list([lone, lone]))).all())
 
 
 def test_every_registered_lifting_can_be_trained_with() -> None:
     assert set(LIFTINGS) == {lifting for lifting, *_ in ARMS}
-    kept = TrainingConfig(lifting="random", rate=0.2, options={"k_min": 7}).build(7, 4, 2).lift.lift
+    kept = (
+        TrainingConfig("molecules", lifting="random", rate=0.2, options={"k_min": 7})
+        .build(7, 4, 2)
+        .lift.lift
+    )
     assert (kept.estimator.rate, kept.k_min, kept.k_max) == (0.2, 7, 7)  # type: ignore[union-attr]
 
 
 def test_nearest_nodes_do_not_depend_on_the_encoder() -> None:
     batch = Batch.from_data_list(datasets.molecules(4))
     cells = [
-        TrainingConfig(lifting="knn", seed=seed).build(7, 4, 2).lifted(batch).cells(1)
+        TrainingConfig("molecules", lifting="knn", seed=seed).build(7, 4, 2).lifted(batch).cells(1)
         for seed in (0, 1)
     ]
     assert cells[0] == cells[1] == KNNLifting()(batch).cells(1)

@@ -511,7 +511,7 @@ def test_results_can_be_looked_at(device: str) -> None:
     plot_sizes(one)
     plot_probabilities(one)
     plt.close("all")
-    model = TrainingConfig(hidden_channels=8).build(7, 4, 2).to(device)
+    model = TrainingConfig("molecules", hidden_channels=8).build(7, 4, 2).to(device)
     listed = molecules(4)
     found = resample(model, listed, 2)
     assert found["prediction_variance"] > 0
@@ -544,7 +544,16 @@ def test_the_command_trains(
     from topox_difflift.commands import app
 
     monkeypatch.setitem(datasets.SYNTHETIC, "molecules", lambda seed=0: molecules(60, seed))
-    small = ["--max-epochs", "2", "--hidden-channels", "8", "--batch-size", "16"]
+    small = [
+        "--dataset",
+        "molecules",
+        "--max-epochs",
+        "2",
+        "--hidden-channels",
+        "8",
+        "--batch-size",
+        "16",
+    ]
     command = ["train", *small, *options, "--device", device, "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output

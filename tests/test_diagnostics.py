@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 
 
 def job(out: Path, **options: Any) -> Job:
-    config = TrainingConfig(hidden_channels=8, batch_size=16, **options)
+    config = TrainingConfig("molecules", hidden_channels=8, batch_size=16, **options)
     graphs = datasets.molecules(24)
     out.mkdir(exist_ok=True)
     return Job(config, Splits(graphs[:16], graphs[16:20], graphs[20:], config.task), out)
@@ -95,7 +95,7 @@ def test_gradient_norms_share_out_that_of_the_whole_model(tmp_path: Path) -> Non
 
 def test_resampling_counts_candidates_and_leaves_the_model_as_it_is() -> None:
     graphs = datasets.molecules(6)
-    model = TrainingConfig(hidden_channels=8).build(7, 4, 2).eval()
+    model = TrainingConfig("molecules", hidden_channels=8).build(7, 4, 2).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = resample(model, graphs, batch_size=4, draws=3)
     assert found["prediction_variance"] > 0
@@ -105,7 +105,9 @@ def test_resampling_counts_candidates_and_leaves_the_model_as_it_is() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.lift.lift.rejected == "keep"
     # Of fixed size, there are as many candidate pairs in every draw.
-    model = TrainingConfig(hidden_channels=8, options={"k_min": 3, "k_max": 3}).build(7, 4, 2)
+    model = TrainingConfig("molecules", hidden_channels=8, options={"k_min": 3, "k_max": 3}).build(
+        7, 4, 2
+    )
     counts = resample(model, graphs, batch_size=6, draws=3)["probabilities"]["1"]
     candidates = model.lifted(Batch.from_data_list(graphs)).summary().ranks[0].candidates
     assert sum(counts) == 3 * candidates
@@ -114,7 +116,9 @@ def test_resampling_counts_candidates_and_leaves_the_model_as_it_is() -> None:
 @pytest.mark.parametrize("lifting", ["accept_all", "cycle"])
 def test_prediction_without_a_draw_has_no_variance(lifting: str) -> None:
     sizes = {"k_min": 3, "k_max": 3} if lifting == "accept_all" else {}
-    model = TrainingConfig(lifting=lifting, hidden_channels=8, options=sizes).build(7, 4, 2)
+    model = TrainingConfig("molecules", lifting=lifting, hidden_channels=8, options=sizes).build(
+        7, 4, 2
+    )
     found = resample(model, datasets.molecules(4), batch_size=4)
     expected = None if lifting == "cycle" else pytest.approx(0, abs=1e-12)
     assert found["prediction_variance"] == expected
@@ -135,7 +139,7 @@ def test_patience_ends_a_run_and_a_resumed_one_stays_ended(tmp_path: Path) -> No
 
 def test_plain_gnn_reads_no_cell_and_learns(tmp_path: Path) -> None:
     batch = Batch.from_data_list(datasets.molecules(6))
-    model = TrainingConfig(tnn="gnn", lifting="none").build(7, 4, 2).eval()
+    model = TrainingConfig("molecules", tnn="gnn", lifting="none").build(7, 4, 2).eval()
     plain, before = model(batch), model.lift.lift
     model.lift.lift = CycleLifting()
     assert model.lifted(batch).num_cells[2] > 0
@@ -146,4 +150,4 @@ def test_plain_gnn_reads_no_cell_and_learns(tmp_path: Path) -> None:
         assert parameter.grad is not None, name
         assert bool(parameter.grad.any()), name
     with pytest.raises(ValueError, match="which reads the nodes alone"):
-        TrainingConfig(tnn="gnn")
+        TrainingConfig("molecules", tnn="gnn")

@@ -628,5 +628,5 @@ def test_oracle_solves_a_small_version_and_no_lifting_does_not(kind: str) -> Non
 
 def test_runs_with_the_oracle_need_planted_cells() -> None:
     with pytest.raises(ValueError, match=r"'dataset' to be planted_hyperedges or .* 'molecules'"):
-        TrainingConfig(lifting="oracle")
+        TrainingConfig("molecules", lifting="oracle")
     TrainingConfig("planted_triangles", lifting="oracle", tnn="scn2")

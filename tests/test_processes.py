@@ -29,7 +29,16 @@ from topox_difflift.training import TrainingModule, _Graphs
 # Lightning's own call of a torch function that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-SMALL = ("--hidden-channels", "8", "--estimator", "threshold", "--max-epochs", "3")
+SMALL = (
+    "--dataset",
+    "molecules",
+    "--hidden-channels",
+    "8",
+    "--estimator",
+    "threshold",
+    "--max-epochs",
+    "3",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +128,7 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
 
 
 def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
-    job = Job.start(TrainingConfig(hidden_channels=8, devices=2), tmp_path)
+    job = Job.start(TrainingConfig("molecules", hidden_channels=8, devices=2), tmp_path)
     with pytest.raises(RuntimeError, match=r"One of 2 processes failed: RuntimeError: no luck"):
         job.train(callbacks=[ddp_step.Failing()])
 
@@ -175,7 +184,7 @@ def test_devices_that_are_too_many_are_refused(
     options: tuple[object, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
-    arguments = ["train", *map(str, options), "--out", str(tmp_path / "run")]
+    arguments = ["train", *SMALL, *map(str, options), "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
     assert message in done.output
@@ -199,15 +208,21 @@ def test_more_devices_than_there_are_is_refused(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="'devices' to be at most 1, the number of GPUs"):
-        Job.start(TrainingConfig(device="cuda", devices=2), tmp_path)
+        Job.start(TrainingConfig("molecules", device="cuda", devices=2), tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda path: path.stem)
 def test_runs_on_record_are_still_the_same_runs(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert Run("difflift", TrainingConfig(devices=1)).id == Run("difflift", TrainingConfig()).id
-    assert Run("difflift", TrainingConfig(devices=2)).id != Run("difflift", TrainingConfig()).id
+    assert (
+        Run("difflift", TrainingConfig("molecules", devices=1)).id
+        == Run("difflift", TrainingConfig("molecules")).id
+    )
+    assert (
+        Run("difflift", TrainingConfig("molecules", devices=2)).id
+        != Run("difflift", TrainingConfig("molecules")).id
+    )
     records = {record["id"]: record for record in map(json.loads, path.read_text().splitlines())}
 
     def run_of(record: dict[str, Any]) -> Run:

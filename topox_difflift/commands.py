@@ -75,7 +75,7 @@ def train(  # numpydoc ignore=PR01
             help=f"{_names(SYNTHETIC)}, a TUDataset such as MUTAG, or one of {_names(NAMES)}. "
             "It sets what is predicted, and the metric.",
         ),
-    ] = "molecules",
+    ] = "planted_hyperedges",
     root: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +86,8 @@ def train(  # numpydoc ignore=PR01
     domain: Annotated[
         str | None,
         typer.Option(
-            help=f"{_names(DOMAINS)}. [default: what --lifting and --tnn need, else cell]"
+            help=f"{_names(DOMAINS)}. [default: what --lifting and --tnn need, else cell, and "
+            "where cells are planted, the domain that holds them]"
         ),
     ] = None,
     tnn: Annotated[
@@ -237,6 +238,10 @@ def _new_folder() -> Path:
     return Path("runs") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
 
 
+#: What is said of planted cells.
+_RECOVERY = {"accepted_recall": "planted cells accepted", "purity": "accepted cells planted"}
+
+
 def _report(console: Console, result: Result, folder: Path) -> None:
     config = result.config
     table = Table(title=f"{config.dataset}: {config.lifting}, {config.tnn}, {config.encoder}")
@@ -251,6 +256,10 @@ def _report(console: Console, result: Result, folder: Path) -> None:
         accepted = "none proposed" if rate is None else f"{rate:.1%} of {rank.candidates}"
         table.add_row(f"rank {rank.rank}: accepted", accepted)
         table.add_row(f"rank {rank.rank}: cells, mean size", f"{rank.cells}, {rank.mean_size:.2f}")
+    found = result.recovery or {}
+    for name, words in _RECOVERY.items():
+        if (share := found.get(name)) is not None:
+            table.add_row(words, f"{share:.1%}")
     console.print(table)
     left = ", ".join(sorted(path.name for path in folder.iterdir()))
     console.print(f"{left}: {folder}", highlight=False)

@@ -41,6 +41,8 @@ _RECIPES: dict[str, dict[str, float]] = {
     "graph": {"lr": 0.003, "dropout": 0.0, "weight_decay": 0.0},
     "node": {"lr": 0.01, "dropout": 0.5, "weight_decay": 5e-4},
 }
+#: Domains that hold planted cells, by dataset.
+_HOLDING = {f"planted_{kind}": plan.domain for kind, plan in PLANTED.items()}
 #: Features that are so many times as wide as the hidden layers are projected.
 _WIDE = 4
 
@@ -59,7 +61,8 @@ class TrainingConfig:
         Folder of the dataset; by default the one that the environment variable
         ``TOPOX_DIFFLIFT_DATA`` names, else "data".
     domain : str, optional
-        Topological domain; by default the one that `lifting` and `tnn` ask for, else "cell".
+        Topological domain; by default the one that `lifting` and `tnn` ask for, else the one of
+        the cells that are planted in the dataset, else "cell".
     tnn : str, optional
         Topological network, or "gnn": none, what follows the encoder reads the nodes alone. By
         default the one for the domain.
@@ -126,7 +129,7 @@ class TrainingConfig:
         If an option is unknown, impossible, or without effect beside the others.
     """
 
-    dataset: str = "molecules"
+    dataset: str = "planted_hyperedges"
     root: str | None = None
     domain: str | None = None
     tnn: str | None = None
@@ -192,7 +195,7 @@ class TrainingConfig:
         if tnn is not None:
             check_one_of("tnn", tnn, tuple(NETWORKS))
         if domain is None:
-            domain = usual_domain(self.lifting, tnn)
+            domain = usual_domain(self.lifting, tnn, self.dataset)
         check_one_of("domain", domain, tuple(DOMAINS))
         topology = DOMAINS[domain].topology
         fitting = [name for name, adapter in NETWORKS.items() if topology in adapter.domains]
@@ -211,10 +214,9 @@ class TrainingConfig:
         self._settle(domain=domain, tnn=tnn)
 
     def _settle_lifting(self) -> None:
-        planted = [f"planted_{kind}" for kind in PLANTED]
-        if self.lifting == "oracle" and self.dataset not in planted:
+        if self.lifting == "oracle" and self.dataset not in _HOLDING:
             raise ValueError(
-                f"Expected 'dataset' to be {' or '.join(planted)} with lifting 'oracle', which "
+                f"Expected 'dataset' to be {' or '.join(_HOLDING)} with lifting 'oracle', which "
                 f"takes planted cells (got {self.dataset!r}); take another lifting"
             )
         assert self.tnn is not None  # noqa: S101 -- settled before, for the type checker
@@ -358,7 +360,7 @@ class TrainingConfig:
         return make() if leads_to(self.lifting) else make(self.domain, known.max_rank)
 
 
-def usual_domain(lifting: str, tnn: str | None) -> str:
+def usual_domain(lifting: str, tnn: str | None, dataset: str = "") -> str:
     """
     Domain of a run that names none.
 
@@ -368,13 +370,20 @@ def usual_domain(lifting: str, tnn: str | None) -> str:
         Name in `LIFTINGS`.
     tnn : str, optional
         Name in `NETWORKS`.
+    dataset : str, default=""
+        Name of the dataset.
 
     Returns
     -------
     str
-        The one that the lifting leads to, else the first that the network is for, else "cell".
+        The one that the lifting leads to, else the first that the network is for, else the one
+        that holds the cells that are planted in the dataset, else "cell".
     """
-    return leads_to(lifting) or (NETWORKS[tnn].domains[0] if tnn else "cell")
+    if domain := leads_to(lifting):
+        return domain
+    if tnn:
+        return NETWORKS[tnn].domains[0]
+    return _HOLDING.get(dataset, "cell")
 
 
 def _smallest_graph(in_channels: int, edge_channels: int) -> Data:

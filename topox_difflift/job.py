@@ -13,7 +13,9 @@ from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import load_splits
-from topox_difflift.diagnostics import warn_if_collapsed
+from topox_difflift.diagnostics import chooses, warn_if_collapsed
+from topox_difflift.lift import DiffLift
+from topox_difflift.recovery import recovery_of
 from topox_difflift.summary import LiftingSummary, RankSummary
 from topox_difflift.training import TrainingModule, fit
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
+    from topox_difflift.nn import TopologicalNetwork
     from topox_difflift.tasks import Task
 
 __all__ = ["Job", "Result", "Splits", "check_device", "figures"]
@@ -139,6 +142,9 @@ class Result:
         What the lifting did on the test set.
     example : LiftedComplex
         The accepted complex of one test graph, or of the one graph.
+    recovery : dict, optional
+        How well planted cells were found, the fields of a `Recovery`; None where none are planted
+        or the lifting proposes none. The area is None where nothing learns to accept.
     """
 
     config: TrainingConfig
@@ -148,6 +154,7 @@ class Result:
     history: list[dict[str, Any]]
     ranks: tuple[RankSummary, ...]
     example: LiftedComplex
+    recovery: dict[str, float | None] | None = None
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -198,6 +205,7 @@ class Result:
             "val": self.val,
             "best_epoch": self.best_epoch,
             "lifting": figures(self.ranks),
+            "recovery": self.recovery,
             "epochs": epochs,
             "timing": {
                 "seconds_per_epoch": self.seconds_per_epoch,
@@ -402,6 +410,7 @@ class Job:
             history=last["history"],
             ranks=ranks,
             example=example,
+            recovery=_recovery(module.model, self.splits.test, self.config.seed),
         )
         return result, module
 
@@ -467,6 +476,18 @@ def _test(
             summaries.append(lifted.summary())
             examples = [max([*examples, *lifted.accepted().unbatch()], key=_liveliness)]
     return float(metric.compute()), LiftingSummary.total(summaries).ranks, examples[0]
+
+
+def _recovery(
+    model: TopologicalNetwork, graphs: list[Data], seed: int
+) -> dict[str, float | None] | None:
+    """Say how well planted cells are found; None where none are planted or none proposed."""
+    if "planted_index" not in graphs[0] or not isinstance(model.lift.lift, DiffLift):
+        return None
+    measured = asdict(recovery_of(model, graphs, seed=seed))
+    found = {name: _jsonable(value) for name, value in measured.items()}
+    # Where nothing learns to accept, probabilities mean nothing.
+    return found if chooses(model.lift.lift) else {**found, "auroc": None}
 
 
 def _liveliness(lifted: LiftedComplex) -> tuple[int, int]:

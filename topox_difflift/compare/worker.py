@@ -28,8 +28,6 @@ from topox_difflift.diagnostics import (
 )
 from topox_difflift.graph import check_graph
 from topox_difflift.job import Job, Result, figures
-from topox_difflift.lift import DiffLift
-from topox_difflift.recovery import recovery_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from topox_difflift.compare.grid import Run
     from topox_difflift.complex import LiftedComplex
     from topox_difflift.config import TrainingConfig
-    from topox_difflift.nn import EmbedThenLift, TopologicalNetwork
+    from topox_difflift.nn import EmbedThenLift
     from topox_difflift.summary import RankSummary
     from topox_difflift.training import TrainingModule
 
@@ -161,7 +159,7 @@ def perform(task: Task) -> dict[str, Any]:
             **_lifting(result, module),
             "gradient_norms": {"first": norms.epochs[0], "last": norms.epochs[-1]},
             **resample(module.model, job.splits.test, run.config.batch_size, seed=run.config.seed),
-            "recovery": _recovery(module.model, job.splits.test, run.config.seed),
+            "recovery": result.recovery,
             "device": run.config.device,
             "peak_memory_mib": _peak_memory(),
             "warnings": [str(warning.message) for warning in caught],
@@ -275,15 +273,6 @@ def _collapsed(lifting: torch.nn.Module, ranks: Sequence[RankSummary]) -> bool |
     if not chooses(lifting):
         return None
     return bool(collapsed_ranks(lifting, ranks))
-
-
-def _recovery(model: TopologicalNetwork, graphs: list[Data], seed: int) -> dict[str, Any] | None:
-    """Say how well planted cells are found; None where none are planted or none proposed."""
-    if "planted_index" not in graphs[0] or not isinstance(model.lift.lift, DiffLift):
-        return None
-    found = asdict(recovery_of(model, graphs, seed=seed))
-    # Where nothing learns to accept, probabilities mean nothing.
-    return found if chooses(model.lift.lift) else {**found, "auroc": None}
 
 
 def _peak_memory() -> float:

@@ -22,21 +22,23 @@ class Plan(NamedTuple):
     """
     What a kind is by default: nodes of a cell, cells of a graph, distractors of a node.
 
-    The last is the dimension of its place, which no argument changes. The fewer dimensions, the
-    less do sums over the nodes tell; a polygon and its plane need some.
+    The next is the dimension of its place, which no argument changes. The fewer dimensions, the
+    less do sums over the nodes tell; a polygon and its plane need some. The last is the domain that
+    holds such cells.
     """
 
     size: int
     num_groups: int
     distractors: int
     place: int
+    domain: str
 
 
 #: Kinds of planted cells. Of a larger cell a part tells less, so that cycles are harder to find.
 PLANTED = {
-    "hyperedges": Plan(3, 8, 10, 3),
-    "cycles": Plan(4, 4, 4, 6),
-    "triangles": Plan(3, 8, 10, 3),
+    "hyperedges": Plan(3, 8, 10, 3, "hypergraph"),
+    "cycles": Plan(4, 4, 4, 6, "cell"),
+    "triangles": Plan(3, 8, 10, 3, "simplicial"),
 }
 
 # Prototypes of two groups are 3.5 apart on average, whatever the dimension.
