@@ -20,6 +20,7 @@ from torch_geometric.loader import DataLoader
 
 from topox_difflift.config import TrainingConfig
 from topox_difflift.datasets import planted_cells
+from topox_difflift.options import parse_options
 from topox_difflift.recovery import recovery_of
 
 if TYPE_CHECKING:
@@ -72,19 +73,23 @@ def run(
     noise: float = 0.05,
     distractors: int | None = None,
     tnn: str | None = None,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Train one row on planted cells, and evaluate it on fresh graphs."""
+    """Train one row on planted cells, and evaluate it on fresh graphs; `options` of "difflift"."""
     start = time.perf_counter()
     task: dict[str, Any] = {"sizes": sizes, "noise": noise, "distractors": distractors}
     train = planted_cells(kind, n_train, seed=2 * seed + 1, **task)
     test = planted_cells(kind, n_test, seed=2 * seed, **task)
+    chosen = dict(rows_of(kind)[row])
+    if options and row == "difflift":
+        chosen["options"] = options
     config = TrainingConfig(
         dataset=f"planted_{kind}",
         domain=KINDS[kind]["domain"],
         tnn=tnn or KINDS[kind]["tnn"],
         seed=seed,
         lr=lr,
-        **rows_of(kind)[row],
+        **chosen,
     )
     model = config.build(train[0].x.size(1), 0, 2)
     if (generator := getattr(model.lift.lift, "generator", None)) is not None:
@@ -126,6 +131,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.05)
     parser.add_argument("--distractors", type=int)
     parser.add_argument("--tnn", help="another network of the domain")
+    parser.add_argument("--option", nargs="+", default=[], help="NAME=VALUE, of row difflift")
     parser.add_argument("--json", type=Path, help="where to write the results")
     arguments = parser.parse_args()
     names = list(rows_of(arguments.kind))
@@ -150,6 +156,7 @@ def main() -> None:
                 noise=arguments.noise,
                 distractors=arguments.distractors,
                 tnn=arguments.tnn,
+                options=parse_options(arguments.option),
             )
             results.append({"kind": arguments.kind, "row": row, "seed": seed, **found})
             results[-1]["gap"] = gap_closed(results, results[-1])

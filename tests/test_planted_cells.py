@@ -626,6 +626,18 @@ def test_oracle_solves_a_small_version_and_no_lifting_does_not(kind: str) -> Non
     assert benchmark["run"](kind, "none", 0, **small)["accuracy"] < 0.65
 
 
+def test_options_of_the_benchmark_are_those_of_the_learned_row() -> None:
+    benchmark = runpy.run_path(str(BENCHMARK))
+    small = {"n_train": 8, "n_test": 8, "epochs": 1}
+    # All of a graph's nodes are one candidate for each of them: no planted group is.
+    options = {"sizes": [planted_cells("hyperedges", 1)[0].num_nodes]}
+    recall = {
+        row: benchmark["run"]("hyperedges", row, 0, options=options, **small)["candidate_recall"]
+        for row in ("difflift", "accept_all")
+    }
+    assert recall["difflift"] == 0 < recall["accept_all"]
+
+
 def test_runs_with_the_oracle_need_planted_cells() -> None:
     with pytest.raises(ValueError, match=r"'dataset' to be planted_hyperedges or .* 'molecules'"):
         TrainingConfig("molecules", lifting="oracle")
