@@ -86,8 +86,8 @@ def train(  # numpydoc ignore=PR01
     domain: Annotated[
         str | None,
         typer.Option(
-            help=f"{_names(DOMAINS)}. [default: what --lifting and --tnn need, else cell, and "
-            "where cells are planted, the domain that holds them]"
+            help=f"{_names(DOMAINS)}. [default: what --lifting needs, where cells are planted the "
+            "domain that holds them, else what --tnn needs, else cell]"
         ),
     ] = None,
     tnn: Annotated[

@@ -61,8 +61,9 @@ class TrainingConfig:
         Folder of the dataset; by default the one that the environment variable
         ``TOPOX_DIFFLIFT_DATA`` names, else "data".
     domain : str, optional
-        Topological domain; by default the one that `lifting` and `tnn` ask for, else the one of
-        the cells that are planted in the dataset, else "cell".
+        Topological domain; by default the one that `lifting` asks for, else the one of the cells
+        that are planted in the dataset where `tnn` is for it, else the one that `tnn` asks for,
+        else "cell".
     tnn : str, optional
         Topological network, or "gnn": none, what follows the encoder reads the nodes alone. By
         default the one for the domain.
@@ -376,14 +377,16 @@ def usual_domain(lifting: str, tnn: str | None, dataset: str = "") -> str:
     Returns
     -------
     str
-        The one that the lifting leads to, else the first that the network is for, else the one
-        that holds the cells that are planted in the dataset, else "cell".
+        The one that the lifting leads to, else the one that holds the cells that are planted in
+        the dataset, else the first that the network is for, else "cell". A plain GNN reads no
+        cell, and a network that is not for the domain of planted cells has its own.
     """
     if domain := leads_to(lifting):
         return domain
-    if tnn:
-        return NETWORKS[tnn].domains[0]
-    return _HOLDING.get(dataset, "cell")
+    holding = _HOLDING.get(dataset, "cell")
+    if tnn is None or (tnn in TNNS and dataset in _HOLDING and holding in TNNS[tnn].domains):
+        return holding
+    return NETWORKS[tnn].domains[0]
 
 
 def _smallest_graph(in_channels: int, edge_channels: int) -> Data:

@@ -50,8 +50,8 @@ class CollapseWatch(Callback):
     Warn, once in a run, when a learned lifting has stopped to choose.
 
     It has where, at some rank, nothing or everything that was proposed to it in training was
-    accepted for several epochs in succession. Liftings that do not learn to accept, and ranks
-    at which the domain decides, are left alone.
+    accepted for several epochs in succession, or in the last one. Liftings that do not learn to
+    accept, and ranks at which the domain decides, are left alone.
 
     Parameters
     ----------
@@ -73,10 +73,29 @@ class CollapseWatch(Callback):
         pl_module : TrainingModule
             What is trained, with its history.
         """
-        module = cast("TrainingModule", pl_module)
-        recent = module.history[-self.patience :]
-        lifting = module.model.lift.lift
-        if self.warned or len(recent) < self.patience or not chooses(lifting):
+        history = cast("TrainingModule", pl_module).history
+        if len(history) >= self.patience:
+            self._look(trainer, pl_module, history[-self.patience :])
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """
+        Look at the last epoch.
+
+        Parameters
+        ----------
+        trainer : lightning.pytorch.Trainer
+            Says whether this is the process that speaks for all.
+        pl_module : TrainingModule
+            What was trained, with its history.
+        """
+        self._look(trainer, pl_module, cast("TrainingModule", pl_module).history[-1:])
+
+    def _look(
+        self, trainer: Trainer, pl_module: LightningModule, recent: list[dict[str, Any]]
+    ) -> None:
+        """Warn if all of some epochs in succession accepted nothing or everything."""
+        lifting = cast("TrainingModule", pl_module).model.lift.lift
+        if self.warned or not chooses(lifting):
             return
         for of_rank in zip(*(epoch["lifting"]["ranks"] for epoch in recent), strict=True):
             rank, candidates = of_rank[0]["rank"], sum(one["candidates"] for one in of_rank)
@@ -86,11 +105,11 @@ class CollapseWatch(Callback):
                 if not trainer.is_global_zero:
                     return
                 what = "everything" if accepted else "nothing"
+                span = f"for {len(recent)} epochs, the last of them" if len(recent) > 1 else "in"
                 warnings.warn(
                     f"The lifting has collapsed: it accepted {what} "
-                    f"at rank {rank} for {self.patience} epochs, the last of them epoch "
-                    f"{recent[-1]['epoch']}. Try a lower learning rate, another estimator or "
-                    "rejected='keep'",
+                    f"at rank {rank} {span} epoch {recent[-1]['epoch']}. "
+                    "Try a lower learning rate, another estimator or rejected='keep'",
                     CollapsedLifting,
                     stacklevel=2,
                 )

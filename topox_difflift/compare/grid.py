@@ -334,7 +334,7 @@ def _make(kind: str, estimator: str | None, options: dict[str, Any], common: dic
 def _difference(config: TrainingConfig) -> str:
     """Say in what a configuration differs from the default of its lifting and network."""
     domain = str(config.domain)
-    usual = usual_domain(config.lifting, config.tnn)
+    usual = usual_domain(config.lifting, config.tnn, config.dataset)
     parts = [] if domain == usual else [f"domain={domain}"]
     parts += [text] if (text := departures(config.options or {}, config.lifting, domain)) else []
     return ",".join(parts)
