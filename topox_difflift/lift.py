@@ -490,8 +490,10 @@ class DiffLift(torch.nn.Module, BaseTransform):
         proposals = self._last_pass("cost")
         counts = torch.stack([proposal.counts for proposal in proposals])
         expected = _expected_cells(proposals) * counts.size(1)
-        share = expected / counts.sum().clamp(min=1)
-        return self.cell_price * share + self.entropy_price * _mean_entropy(proposals) / log(2)
+        cost = self.cell_price * expected / counts.sum().clamp(min=1)
+        if self.entropy_price:
+            cost = cost + self.entropy_price * _mean_entropy(proposals) / log(2)
+        return cost
 
     def _last_pass(self, wanted: str) -> tuple[_Proposal, ...]:
         if not self._proposals:
