@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -264,10 +265,17 @@ def test_finished_run_can_be_reported_again(tmp_path: Path) -> None:
     assert metrics(tmp_path / "run") == before
 
 
+def ended_in_collapse(epoch: int) -> Any:
+    """Expect to be warned that the last epoch accepted everything."""
+    return pytest.warns(CollapsedLifting, match=rf"accepted everything at rank . in epoch {epoch}")
+
+
 @pytest.mark.parametrize("estimator", list(ESTIMATORS))
 def test_every_estimator_trains_the_acceptance(tmp_path: Path, estimator: str) -> None:
     config = TrainingConfig("molecules", estimator=estimator, max_epochs=1, hidden_channels=8)
-    Job.start(config, tmp_path).run()
+    # These two draw nothing, and begin by accepting all.
+    with ended_in_collapse(epoch=0) if estimator in ("threshold", "entmax") else nullcontext():
+        Job.start(config, tmp_path).run()
     path = tmp_path / "checkpoints" / "last.ckpt"
     trained = TrainingModule.load_from_checkpoint(path, weights_only=True).model.lift.lift.scorers
     start = TrainingModule(**torch.load(path)["hyper_parameters"]).model.lift.lift.scorers
@@ -463,7 +471,9 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 def test_every_task_selects_on_validation_in_its_direction(
     raw: Path, tmp_path: Path, dataset: str, tnn: str
 ) -> None:
-    result = trained(dataset, raw, tmp_path / "run", tnn=tnn, max_epochs=5, lr=0.03)
+    # The few molecules have few candidates of rank 2, of which the last epoch takes all.
+    with ended_in_collapse(epoch=4) if dataset == "ZINC" else nullcontext():
+        result = trained(dataset, raw, tmp_path / "run", tnn=tnn, max_epochs=5, lr=0.03)
     task, found = result.config.task, metrics(tmp_path / "run")
     assert (found["metric"], found["test"]) == (task.metric, result.test)
     best = (max if task.higher_is_better else min)(found["epochs"], key=lambda epoch: epoch["val"])
