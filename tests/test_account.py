@@ -221,14 +221,25 @@ def test_shares_of_pairs_and_goals_follow_from_the_lines() -> None:
     said = verdict_statements(verdicts)
     assert said[0].endswith("in 3 of 4 pairs of network and dataset, 75%. Goal, 90%: not reached.")
     assert said[1].endswith("in 1 of 4 pairs of network and dataset, 25%. Goal, 50%: not reached.")
-    assert said[2] == "It is significantly worse in 1 of 4."
-    assert said[3].startswith("1 of 4 have one run")
+    assert said[2] == "Encoder gin: it is significantly worse in 1 of 4."
+    assert said[3].startswith("Encoder gin: 1 of 4 have one run")
     few = verdict_statements([one for one in verdicts if one.better])
     assert all(sentence.endswith(": reached.") for sentence in few[:2])
+    assert verdict_statements([]) == ["There is no pair of ∂lift and a static lifting yet."]
     table = arms_table(Account.of(lines).fair)
     assert table["gnn"] == ["40.0 ± 0.0 (2)"] * 4
     assert table["∂lift"][2] == "50.0 (1)"
     assert verdict_table(verdicts)["∂lift - random"] == ["-"] * 4
+
+
+def test_each_encoder_is_counted_by_itself() -> None:
+    lines = runs(LEARNED, (0.6, 0.61)) + runs("none", (0.5, 0.5))
+    lines += runs(LEARNED, (0.4, 0.39), encoder="gps") + runs("none", (0.5, 0.5), encoder="gps")
+    said = verdict_statements([judge(one) for one in Account.of(lines).fair])
+    assert [sentence.split(":")[0][-3:] for sentence in said] == ["gin"] * 3 + ["gps"] * 3
+    assert "in 1 of 1 pairs" in said[0]
+    assert "in 0 of 1 pairs" in said[3]
+    assert said[5].endswith("worse in 1 of 1.")
 
 
 # ---------------------------------------------------------------------- the paper

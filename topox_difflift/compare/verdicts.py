@@ -193,23 +193,31 @@ def verdict_statements(verdicts: Sequence[Verdict]) -> list[str]:
     Returns
     -------
     list of str
-        Sentences.
+        Sentences, those of each encoder by themselves.
     """
+    said = []
+    for encoder in sorted({one.comparison.encoder for one in verdicts}):
+        said += _statements(encoder, [v for v in verdicts if v.comparison.encoder == encoder])
+    return said or ["There is no pair of ∂lift and a static lifting yet."]
+
+
+def _statements(encoder: str, verdicts: Sequence[Verdict]) -> list[str]:
     n = len(verdicts)
-    if not n:
-        return ["There is no pair of ∂lift and a static lifting yet."]
     counts = {
         ("at least as good as", 0.9): sum(one.at_least for one in verdicts),
         ("significantly better than", 0.5): sum(one.better for one in verdicts),
     }
     said = [
-        f"∂lift is {what} the best static arm in {count} of {n} pairs of network and dataset, "
-        f"{count / n:.0%}. Goal, {goal:.0%}: {reached(count >= goal * n)}."
+        f"Encoder {encoder}: ∂lift is {what} the best static arm in {count} of {n} pairs of "
+        f"network and dataset, {count / n:.0%}. Goal, {goal:.0%}: {reached(count >= goal * n)}."
         for (what, goal), count in counts.items()
     ]
-    said.append(f"It is significantly worse in {sum(one.worse for one in verdicts)} of {n}.")
+    worse = sum(one.worse for one in verdicts)
+    said.append(f"Encoder {encoder}: it is significantly worse in {worse} of {n}.")
     if alone := sum(one.difference.low is None for one in verdicts):
-        said.append(f"{alone} of {n} have one run of each arm alone, and no interval.")
+        said.append(
+            f"Encoder {encoder}: {alone} of {n} have one run of each arm alone, and no interval."
+        )
     return said
 
 
