@@ -303,7 +303,7 @@ REFUSED = [
     (["--option", "rings"], "name=value, such as rings=true, or paper (got 'rings')"),
     (["--option", "k=3"], "'options' to be one of k_min, k_max, memberships"),
     (["--option", "memberships=soft"], "'memberships' to be one of kernel, hard"),
-    (["--domain", "cell", "--option", "rings=1"], "'rings' to be True or False (got 1)"),
+    (["--domain", "cell", "--option", "rings=1"], "True or False, or 'only' (got 1)"),
     (["--lifting", "clique", "--domain", "cell"], "'domain' to be 'simplicial'"),
     (["--lifting", "knn", "--tnn", "cwn"], "for domain 'hypergraph' (got 'cwn'"),
     (["--lifting", "random", "--estimator", "gumbel"], "or take lifting 'difflift'"),

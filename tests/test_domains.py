@@ -417,6 +417,17 @@ def test_rings_of_the_graph_are_candidates_beside_the_others(cycles, seed):
     assert sorted(both.cells(2)) == sorted({*free.cells(2), *own})
 
 
+@pytest.mark.parametrize("cycles", ["filtration", "shortest", "fundamental", "minimum", "induced"])
+@FEW
+@given(seed=SEEDS)
+def test_rings_of_the_graph_can_be_the_only_candidates(cycles, seed):
+    data = random_batch(seed, 0.4)
+    both, alone = (lift(Cell(cycles, rings=rings), data, seed) for rings in (True, "only"))
+    assert alone.cells(1) == both.cells(1)
+    static = CycleLifting("shortest" if cycles == "filtration" else cycles)(data)
+    assert alone.cells(2) == static.cells(2)
+
+
 @pytest.mark.parametrize("domain", [Cell(), Cell("induced"), Simplicial()], ids=repr)
 @FEW
 @given(seed=SEEDS)
@@ -478,9 +489,17 @@ def test_every_cell_of_the_cycle_lifting_is_a_candidate(seed):
 
 
 @pytest.mark.laws
-@pytest.mark.parametrize("cycles", ["filtration", "shortest", "induced"])
-def test_a_cell_complex_without_the_rings_obeys_the_laws(cycles):
-    check_domain(Cell(cycles, rings=False))
+@pytest.mark.parametrize(
+    "domain",
+    [
+        *(Cell(cycles, rings=False) for cycles in ("filtration", "shortest", "induced")),
+        # Long enough for the cycles of the graphs that the laws are checked on.
+        *(Cell(cycles, 9, rings="only") for cycles in ("filtration", "induced")),
+    ],
+    ids=repr,
+)
+def test_a_cell_complex_with_other_rings_obeys_the_laws(domain):
+    check_domain(domain)
 
 
 @FEW

@@ -68,7 +68,7 @@ def check_at_least(name: str, value: object, least: int, hint: str = "") -> None
         )
 
 
-def check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: object, hint: str = "") -> None:
     """
     Check that a value is True or False.
 
@@ -78,6 +78,8 @@ def check_flag(name: str, value: object) -> None:
         Name of the argument.
     value : object
         Its value.
+    hint : str, optional
+        What else would do.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def check_flag(name: str, value: object) -> None:
         If it is not.
     """
     if not isinstance(value, bool):
-        raise ValueError(f"Expected '{name}' to be True or False (got {value!r})")
+        raise ValueError(f"Expected '{name}' to be True or False{hint} (got {value!r})")
 
 
 def check_generator(generator: torch.Generator | None, device: torch.device) -> None:

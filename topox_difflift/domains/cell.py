@@ -38,10 +38,11 @@ class Cell(Domain):
         cycle up to `max_cycle_length`.
     max_cycle_length : int, optional
         Longer cycles are no candidates. Needed by "induced" (default there: 6).
-    rings : bool, default=True
+    rings : bool or "only", default=True
         Whether the cycles of the graph itself, those of `CycleLifting`, are candidates as well.
         Cycles of graph and learned edges together close over the learned edges, so that
-        otherwise hardly any cycle of the graph is a candidate.
+        otherwise hardly any cycle of the graph is a candidate. "only": they alone are, and
+        learned edges close none.
     closure_gradient : bool, default=False
         Whether the gate of a cycle passes a gradient to those of its edges, without which it
         would not be there. Otherwise they learn from their own features alone.
@@ -49,8 +50,8 @@ class Cell(Domain):
     Raises
     ------
     TypeError, ValueError
-        If `cycles` is unknown, `max_cycle_length` is below 3, or `rings` or `closure_gradient` is
-        no bool.
+        If `cycles` is unknown, `max_cycle_length` is below 3, `rings` is neither a bool nor "only",
+        or `closure_gradient` is no bool.
 
     References
     ----------
@@ -65,11 +66,12 @@ class Cell(Domain):
         self,
         cycles: str = "filtration",
         max_cycle_length: int | None = None,
-        rings: bool = True,
+        rings: bool | Literal["only"] = True,
         closure_gradient: bool = False,
     ) -> None:
         check_one_of("cycles", cycles, CYCLES)
-        check_flag("rings", rings)
+        if rings != "only":
+            check_flag("rings", rings, ", or 'only'")
         check_flag("closure_gradient", closure_gradient)
         if max_cycle_length is not None:
             check_at_least("max_cycle_length", max_cycle_length, 3, "the length of a triangle")
@@ -99,10 +101,12 @@ class Cell(Domain):
         if rank == 1:
             assert nearest is not None
             return learned_pairs(skeleton.graph, nearest)
-        edges = skeleton.accepted_edges()
-        arrival = skeleton.arrival(edges) if self.cycles == "filtration" else None
-        found = self._search(edges, skeleton.num_nodes, arrival)
         given = skeleton.graph.edges
+        edges = given if self.rings == "only" else skeleton.accepted_edges()
+        # Among the graph's own cycles lengths do not count.
+        by_length = self.cycles == "filtration" and edges is not given
+        arrival = skeleton.arrival(edges) if by_length else None
+        found = self._search(edges, skeleton.num_nodes, arrival)
         if self.rings and arrival is None and edges.size(1) == given.size(1):
             # Without a learned edge, as in a static lifting, these are the graph's own.
             found = kernels.sort_by_root(*found)
