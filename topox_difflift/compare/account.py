@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from topox_difflift.compare.comparisons import comparisons
+from topox_difflift.compare.comparisons import LEARNED, comparisons
 from topox_difflift.compare.results import read_folder
 from topox_difflift.datasets import PLANTED, SYNTHETIC
 
@@ -33,11 +33,15 @@ class Account:
     paper, fair, planted : tuple of Comparison
         Comparisons under the protocol "paper", on planted cells, and all others of datasets
         that are not synthetic.
+    shorter : tuple of Comparison
+        Those that would be fair, of a dataset, network, encoder and protocol that were also
+        compared over more epochs, so that none counts twice.
     """
 
     paper: tuple[Comparison, ...]
     fair: tuple[Comparison, ...]
     planted: tuple[Comparison, ...]
+    shorter: tuple[Comparison, ...]
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Account:
@@ -57,7 +61,12 @@ class Account:
         parts: dict[str, list[Comparison]] = defaultdict(list)
         for found in comparisons(records):
             parts[_part(found)].append(found)
-        return cls(*(tuple(parts[name]) for name in ("paper", "fair", "planted")))
+        longest: dict[Any, tuple[bool, int]] = {}
+        for one in parts["fair"]:
+            longest[_pair(one)] = max(_length(one), longest.get(_pair(one), (False, 0)))
+        fair = tuple(one for one in parts["fair"] if _length(one) == longest[_pair(one)])
+        shorter = tuple(one for one in parts["fair"] if _length(one) < longest[_pair(one)])
+        return cls(tuple(parts["paper"]), fair, tuple(parts["planted"]), shorter)
 
     @classmethod
     def read(cls, folder: Path) -> Account:
@@ -79,7 +88,16 @@ class Account:
     @property
     def all(self) -> tuple[Comparison, ...]:
         """All comparisons, those on planted cells first."""
-        return *self.planted, *self.fair, *self.paper
+        return *self.planted, *self.fair, *self.shorter, *self.paper
+
+
+def _pair(comparison: Comparison) -> tuple[object, ...]:
+    return *comparison.title[:3], comparison.settings.get("protocol")
+
+
+def _length(comparison: Comparison) -> tuple[bool, int]:
+    """Order comparisons: those with ∂lift last, by epochs."""
+    return LEARNED in comparison.arms, int(comparison.settings.get("max_epochs", 0))
 
 
 def _part(comparison: Comparison) -> str:
