@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 import nbformat
 
 from topox_difflift.compare import Account, read_folder
-from topox_difflift.compare.behaviour import collapse_statements, diagnostics_table
+from topox_difflift.compare.behaviour import (
+    collapse_statements,
+    diagnostics_table,
+    untrained_statements,
+)
 from topox_difflift.compare.commands import commands_of, files_table
 from topox_difflift.compare.paper import paper_statements, paper_table
 from topox_difflift.compare.planted import planted_statements, planted_table, recovery_table
@@ -69,6 +73,7 @@ def page(folder: Path) -> str:
         planted_says=listed(planted_statements(account.planted)),
         diagnostics=table(diagnostics_table(account.all)),
         collapse=listed(collapse_statements(account.all)),
+        untrained=listed(untrained_statements(account.all)),
         files=table(files_table(files)),
         commands="\n".join(commands),
     )
@@ -107,8 +112,9 @@ row of DCM has our nearest: DCM's rule, with CWN behind it.
 
 Under other protocols than the paper's: rounds of a ten-fold cross-validation ("stratified"), or
 published splits. *gnn* is the encoder without any cells, *none* the network on the graph alone,
-*accept_all* takes every cell that ∂lift proposes, *random* as many as ∂lift by chance. Where a pair was
-compared over several numbers of epochs, the most count; the others are among the ablations of tutorial 08.
+*accept_all* takes every cell that ∂lift proposes, *random* as many as ∂lift by chance. Where a pair
+was compared over several numbers of epochs, the most count; the others are among the ablations of
+tutorial 08.
 
 {arms}
 The *best static* arm is the one with the best mean validation score, *none* included. Differences
@@ -145,6 +151,10 @@ medians, of training and validation, of runs with early stopping.
 
 {diagnostics}
 {collapse}
+
+Early stopping can end a run before it begins to learn, of any arm:
+
+{untrained}
 
 ## Commands
 

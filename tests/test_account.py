@@ -20,6 +20,7 @@ from topox_difflift.compare.behaviour import (
     collapse_statements,
     diagnostics_table,
     probability_counts,
+    untrained_statements,
 )
 from topox_difflift.compare.commands import commands_of, files_table
 from topox_difflift.compare.comparisons import LEARNED, comparisons, kind_of
@@ -57,6 +58,7 @@ def line(arm: str, test: float, fold: int | None = 0, **more: Any) -> dict[str, 
     tnn, seed = "gnn" if arm == "gnn" else more.pop("tnn", "cwn"), more.pop("seed", 0)
     metric = more.pop("metric", "accuracy")
     config = {"dataset": dataset, "tnn": tnn, "encoder": "gin", "protocol": protocol}
+    config |= {"max_epochs": 20, "patience": 7}
     learns = arm.startswith("difflift")
     return {
         "id": str(next(COUNT)),
@@ -74,6 +76,8 @@ def line(arm: str, test: float, fold: int | None = 0, **more: Any) -> dict[str, 
         "val": more.pop("val", test),
         "test": test,
         "split": {"train": 80, "val": 10, "test": 10},
+        "best_epoch": 5,
+        "epochs": 15,
         "seconds": 3.0 if learns else 2.0,
         "seconds_per_epoch": 0.6 if learns else 0.2,
         "lifting": {"2": {"candidates": 4 if learns else 0, "accepted": 1}},
@@ -402,6 +406,25 @@ def test_diagnostics_count_what_collapsed_and_who_did_not_say_so() -> None:
     assert "3 of 3" in said[1]
     # One that came to accept all or nothing in the test alone has collapsed unnoticed as well.
     assert said[2] == "Without a warning, of both: 2. Goal, none: not reached."
+
+
+def test_runs_that_patience_ended_before_they_learned_are_counted() -> None:
+    first, perfect = {"best_epoch": 0}, {"best_epoch": 0, "val": 1.0}
+    lines = [
+        *runs(LEARNED, (0.8,) * 5),
+        *runs("none", (0.5,) * 5, **first),
+        # None of these is one: it cannot be better, or all epochs were trained.
+        *runs("cycle", (0.7,) * 5, **perfect),
+        *runs("khop", (0.7,) * 5, **first, epochs=20),
+        *runs(LEARNED, (0.7,) * 19, tnn="ccxn"),
+        line("none", 0.5, tnn="ccxn", **first),
+        *runs("none", (0.2, 0.3), dataset="ZINC", metric="MAE", best_epoch=0, val=0.0),
+    ]
+    (said,) = untrained_statements(Account.of(lines).fair)
+    expected = "MUTAG, cwn, gin (max_epochs 20, patience 7): in 5 of 20 runs no epoch validated"
+    assert said.startswith(expected)
+    (nothing,) = untrained_statements(Account.of(runs(LEARNED, (0.8, 0.9))).fair)
+    assert nothing.startswith("In no comparison")
 
 
 def test_nothing_recorded_is_said_and_no_error() -> None:

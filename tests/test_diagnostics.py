@@ -16,6 +16,7 @@ from topox_difflift.config import TrainingConfig
 from topox_difflift.diagnostics import CollapsedLifting, GradientNorms, resample
 from topox_difflift.job import Job, Splits
 from topox_difflift.liftings import CycleLifting
+from topox_difflift.training import _Checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,14 +131,35 @@ def test_prediction_without_a_draw_has_no_variance(lifting: str) -> None:
 def test_patience_ends_a_run_and_a_resumed_one_stays_ended(tmp_path: Path) -> None:
     options = {"lifting": "none", "tnn": "gnn", "lr": 1e-9, "patience": 3}
     whole = job(tmp_path / "whole", max_epochs=20, **options)
-    result = whole.train()[0]
+    untrained = "No epoch validated better than the first, and training ended 3 epochs later"
+    with pytest.warns(UserWarning, match=rf"{untrained}.*'patience' \(3\).*a longer one"):
+        result = whole.train()[0]
     assert (result.best_epoch, len(result.history)) == (0, 4)
-    again = whole.train()[0]
+    with pytest.warns(UserWarning, match=untrained):
+        again = whole.train()[0]
     assert again.history == result.history
     # What was waited before an interruption counts.
     job(tmp_path / "parts", max_epochs=3, **options).train()
-    resumed = job(tmp_path / "parts", max_epochs=20, **options).train()[0]
+    with pytest.warns(UserWarning, match=untrained):
+        resumed = job(tmp_path / "parts", max_epochs=20, **options).train()[0]
     assert len(resumed.history) == 4
+
+
+def test_a_run_that_cannot_be_better_than_its_first_epoch_has_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = _Checkpoints.on_train_epoch_end
+
+    def perfect(self: _Checkpoints, trainer: Any, module: Any) -> None:
+        trainer.callback_metrics["val"] = torch.tensor(1.0)
+        module.history[-1]["val"] = 1.0
+        saved(self, trainer, module)
+
+    monkeypatch.setattr(_Checkpoints, "on_train_epoch_end", perfect)
+    options = {"lifting": "none", "tnn": "gnn", "patience": 2}
+    # Warnings are errors here.
+    result = job(tmp_path, max_epochs=20, **options).train()[0]
+    assert (result.best_epoch, result.val, len(result.history)) == (0, 1.0, 3)
 
 
 def test_plain_gnn_reads_no_cell_and_learns(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -400,7 +401,6 @@ class Job:
         # Tested, and left, on the host, wherever it was trained.
         module.cpu().load_state_dict(best["state_dict"])
         test, ranks, example = _test(module, self.splits.test)
-        warn_if_collapsed(module.model.lift.lift, ranks)
         chosen = best["history"][-1]
         result = Result(
             config=self.config,
@@ -412,6 +412,8 @@ class Job:
             example=example,
             recovery=_recovery(module.model, self.splits.test, self.config.seed),
         )
+        warn_if_collapsed(module.model.lift.lift, ranks)
+        _warn_if_untrained(result)
         return result, module
 
 
@@ -476,6 +478,20 @@ def _test(
             summaries.append(lifted.summary())
             examples = [max([*examples, *lifted.accepted().unbatch()], key=_liveliness)]
     return float(metric.compute()), LiftingSummary.total(summaries).ranks, examples[0]
+
+
+def _warn_if_untrained(result: Result) -> None:
+    """Warn if patience ended a run in which no epoch was better than the first that counts."""
+    config, waited = result.config, len(result.history) - 1 - result.best_epoch
+    perfect = result.val == (1 if config.task.higher_is_better else 0)
+    first = result.best_epoch == config.first_epoch
+    if config.patience is not None and first and waited >= config.patience and not perfect:
+        warnings.warn(
+            f"No epoch validated better than the first, and training ended {waited} epochs later: "
+            f"'patience' ({config.patience}) may be too short for the network to begin to learn; "
+            "take a longer one, or none",
+            stacklevel=2,
+        )
 
 
 def _recovery(

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from topox_difflift.compare.comparisons import Comparison
     from topox_difflift.compare.text import Columns
 
-__all__ = ["ablation_table", "collapse_statements", "diagnostics_table", "probability_counts"]
+__all__ = [
+    "ablation_table",
+    "collapse_statements",
+    "diagnostics_table",
+    "probability_counts",
+    "untrained_statements",
+]
 
 Record = dict[str, Any]
 
@@ -132,6 +138,39 @@ def collapse_statements(found: Sequence[Comparison]) -> list[str]:
         f"On the test set, where nothing is drawn, {len(tested)} of {len(runs)} {all_or_nothing}.",
         f"Without a warning, of both: {unnoticed}. Goal, none: {verdict}.",
     ]
+
+
+def untrained_statements(found: Sequence[Comparison]) -> list[str]:
+    """
+    Say where networks were tested that may not have begun to learn.
+
+    Parameters
+    ----------
+    found : sequence of Comparison
+        The comparisons.
+
+    Returns
+    -------
+    list of str
+        A sentence for each in which patience ended a tenth of the runs, of all arms, before any
+        epoch validated better than the first.
+    """
+    said = []
+    for one in found:
+        runs = [run for of_arm in one.arms.values() for run in of_arm.values()]
+        count = sum(map(_untrained, runs))
+        if count >= len(runs) / 10:
+            waiting = ", ".join(f"{n} {one.settings.get(n)}" for n in ("max_epochs", "patience"))
+            said.append(
+                f"{one.dataset}, {one.tnn}, {one.encoder} ({waiting}): in {count} of {len(runs)} "
+                "runs no epoch validated better than the first before patience ended them."
+            )
+    return said or ["In no comparison did patience end a tenth of the runs after the first epoch."]
+
+
+def _untrained(run: Record) -> bool:
+    perfect = run["val"] == (1 if run["higher_is_better"] else 0)
+    return run["best_epoch"] == 0 and run["epochs"] < run["config"]["max_epochs"] and not perfect
 
 
 def probability_counts(found: Sequence[Comparison]) -> list[int]:
