@@ -513,7 +513,10 @@ def record(arm: str, fold: int, test: float, **more: Any) -> dict[str, Any]:
         "config": {"max_epochs": more.get("epochs", 5), "lifting": arm, "fold": fold},
         "metric": "accuracy",
         "higher_is_better": True,
+        "val": test,
         "test": test,
+        "best_epoch": more.get("best_epoch", 2),
+        "epochs": more.get("ended", 5),
         "split": {"train": 80, "val": 10, "test": 10},
         "seconds": 1.0,
         "collapsed": more.get("collapsed"),
@@ -541,6 +544,17 @@ def test_means_and_paired_differences_are_those_counted_by_hand() -> None:
     assert found.high == pytest.approx(0.1 + reach, rel=1e-6)
     assert found.low == pytest.approx(0.1 - reach, rel=1e-6)
     assert "| cycle | 0.700 ± 0.100 | 3 | +0.100 [-0.191, +0.391] | 75.0% |" in report.markdown()
+
+
+def test_runs_that_ended_before_they_learned_have_a_column_and_a_note() -> None:
+    learned = record("none", 0, 0.6)
+    assert "ntrained" not in Report.of([learned]).markdown()
+    ended = {"best_epoch": 0, "ended": 4}
+    report = Report.of([learned, record("none", 1, 0.5, **ended), record("none", 2, 1.0, **ended)])
+    assert report.rows[0].n_untrained == 1
+    (columns,) = report.tables.values()
+    assert columns["untrained"] == ["1"]
+    assert "a longer --patience" in report.markdown()
 
 
 def test_report_keeps_settings_apart_and_a_plain_gnn_beside_every_network() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from topox_difflift.compare.comparisons import LEARNED, STATIC, kind_of
 from topox_difflift.compare.paired import difference_between
 from topox_difflift.compare.planted import recovered
-from topox_difflift.compare.report import acceptance_of
+from topox_difflift.compare.report import acceptance_of, untrained
 from topox_difflift.compare.text import (
     NOTHING,
     difference_text,
@@ -158,7 +158,7 @@ def untrained_statements(found: Sequence[Comparison]) -> list[str]:
     said = []
     for one in found:
         runs = [run for of_arm in one.arms.values() for run in of_arm.values()]
-        count = sum(map(_untrained, runs))
+        count = sum(map(untrained, runs))
         if count >= len(runs) / 10:
             waiting = ", ".join(f"{n} {one.settings.get(n)}" for n in ("max_epochs", "patience"))
             said.append(
@@ -166,11 +166,6 @@ def untrained_statements(found: Sequence[Comparison]) -> list[str]:
                 "runs no epoch validated better than the first before patience ended them."
             )
     return said or ["In no comparison did patience end a tenth of the runs after the first epoch."]
-
-
-def _untrained(run: Record) -> bool:
-    perfect = run["val"] == (1 if run["higher_is_better"] else 0)
-    return run["best_epoch"] == 0 and run["epochs"] < run["config"]["max_epochs"] and not perfect
 
 
 def probability_counts(found: Sequence[Comparison]) -> list[int]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from topox_difflift.compare.comparisons import Comparison
     from topox_difflift.compare.paired import Difference
 
-__all__ = ["Report", "Row", "acceptance_of", "comparison_of"]
+__all__ = ["Report", "Row", "acceptance_of", "comparison_of", "untrained"]
 
 Record = dict[str, Any]
 
@@ -47,6 +47,8 @@ class Row:
         Mean share of the candidates of the test set that was accepted.
     n_collapsed : int
         Runs whose lifting accepted nothing or everything of the test set at some rank.
+    n_untrained : int
+        Runs that patience ended before any epoch validated better than the first.
     seconds : float
         Median time of a run.
     difference : Difference, optional
@@ -65,6 +67,7 @@ class Row:
     n_runs: int
     acceptance_rate: float | None
     n_collapsed: int
+    n_untrained: int
     seconds: float
     difference: Difference | None
 
@@ -154,10 +157,13 @@ class Report:
                 "" if row.acceptance_rate is None else f"{row.acceptance_rate:.1%}" for row in rows
             ],
             "collapsed": [str(row.n_collapsed) if row.n_collapsed else "" for row in rows],
+            "untrained": [str(row.n_untrained) if row.n_untrained else "" for row in rows],
             "s a run": [f"{row.seconds:.1f}" for row in rows],
         }
         if self.baseline is None:
             del columns[f"minus {self.baseline} [95 %]"]
+        if not any(columns["untrained"]):
+            del columns["untrained"]
         return columns
 
     def markdown(self) -> str:
@@ -178,6 +184,11 @@ class Report:
                 f"Differences to {self.baseline} are means over pairs of runs of the same seed "
                 "and fold, with the 95 % interval of Student's t; for splits of one dataset it is "
                 "that of the corrected resampled t-test (Nadeau and Bengio 2003)."
+            )
+        if any(row.n_untrained for row in self.rows):
+            notes.append(
+                "Untrained are runs that patience ended before any epoch validated better than the "
+                "first; with a longer --patience they may begin to learn."
             )
         if self.failed:
             notes.append(f"Runs that failed and are not in the table: {len(self.failed)}.")
@@ -232,6 +243,7 @@ def _row(comparison: Comparison, arm: str, baseline: str | None) -> Row:
         n_runs=len(scores),
         acceptance_rate=fmean(rates) if rates else None,
         n_collapsed=sum(comparison.values(arm, "collapsed")),
+        n_untrained=sum(map(untrained, runs)),
         seconds=median(comparison.values(arm, "seconds")),
         difference=(
             None
@@ -239,6 +251,24 @@ def _row(comparison: Comparison, arm: str, baseline: str | None) -> Row:
             else difference_between(comparison, arm, baseline)
         ),
     )
+
+
+def untrained(run: Record) -> bool:
+    """
+    Whether patience ended a run before any epoch validated better than the first.
+
+    Parameters
+    ----------
+    run : dict
+        The line of a run.
+
+    Returns
+    -------
+    bool
+        False where all epochs were trained, or where none could have been better.
+    """
+    perfect = run["val"] == (1 if run["higher_is_better"] else 0)
+    return run["best_epoch"] == 0 and run["epochs"] < run["config"]["max_epochs"] and not perfect
 
 
 def acceptance_of(run: Record) -> float | None:
