@@ -113,8 +113,8 @@ row of DCM has our nearest: DCM's rule, with CWN behind it.
 Under other protocols than the paper's: rounds of a ten-fold cross-validation ("stratified"), or
 published splits. *gnn* is the encoder without any cells, *none* the network on the graph alone,
 *accept_all* takes every cell that ∂lift proposes, *random* as many as ∂lift by chance. Where a pair
-was compared over several numbers of epochs, the most count; the others are among the ablations of
-tutorial 08.
+was compared in several settings, the one with most runs of ∂lift counts, and of these the longest
+training; the others are among the ablations of tutorial 08.
 
 {arms}
 The *best static* arm is the one with the best mean validation score, *none* included. Differences

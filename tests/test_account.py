@@ -246,22 +246,22 @@ def test_each_encoder_is_counted_by_itself() -> None:
     assert said[5].endswith("worse in 1 of 1.")
 
 
-def test_of_a_pair_the_longest_training_counts() -> None:
+def test_of_a_pair_most_runs_count_and_then_the_longest_training() -> None:
     def both(**more: Any) -> list[dict[str, Any]]:
         return runs(LEARNED, (0.6, 0.6), **more) + runs("none", (0.5, 0.5), **more)
 
     longer = {"config": {"max_epochs": 200}}
     lines = both() + both(**longer) + both(tnn="ccxn") + both(protocol="other", **longer)
-    # Of static arms alone there is nothing to say.
-    lines += runs("none", (0.5, 0.5), tnn="ccxn", **longer)
+    # One that is not complete yet does not take the place of one that is.
+    lines += [line(LEARNED, 0.7, tnn="ccxn", **longer)]
     account = Account.of(lines)
     found = [(one.tnn, one.settings["protocol"], one.title[3]) for one in account.fair]
     assert [(tnn, protocol) for tnn, protocol, _ in found] == [
         ("ccxn", "stratified"), ("cwn", "other"), ("cwn", "stratified")
     ]  # fmt: skip
     assert ["max_epochs 200" in title for _, _, title in found] == [False, True, True]
-    assert [one.tnn for one in account.shorter] == ["ccxn", "cwn"]
-    assert all(one in account.all for one in account.shorter)
+    assert [one.tnn for one in account.set_aside] == ["ccxn", "cwn"]
+    assert all(one in account.all for one in account.set_aside)
 
 
 # ---------------------------------------------------------------------- the paper

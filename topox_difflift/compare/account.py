@@ -33,15 +33,15 @@ class Account:
     paper, fair, planted : tuple of Comparison
         Comparisons under the protocol "paper", on planted cells, and all others of datasets
         that are not synthetic.
-    shorter : tuple of Comparison
+    set_aside : tuple of Comparison
         Those that would be fair, of a dataset, network, encoder and protocol that were also
-        compared over more epochs, so that none counts twice.
+        compared with more runs of ∂lift, or as many over more epochs, so that none counts twice.
     """
 
     paper: tuple[Comparison, ...]
     fair: tuple[Comparison, ...]
     planted: tuple[Comparison, ...]
-    shorter: tuple[Comparison, ...]
+    set_aside: tuple[Comparison, ...]
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Account:
@@ -61,12 +61,12 @@ class Account:
         parts: dict[str, list[Comparison]] = defaultdict(list)
         for found in comparisons(records):
             parts[_part(found)].append(found)
-        longest: dict[Any, tuple[bool, int]] = {}
+        most: dict[Any, tuple[int, int]] = {}
         for one in parts["fair"]:
-            longest[_pair(one)] = max(_length(one), longest.get(_pair(one), (False, 0)))
-        fair = tuple(one for one in parts["fair"] if _length(one) == longest[_pair(one)])
-        shorter = tuple(one for one in parts["fair"] if _length(one) < longest[_pair(one)])
-        return cls(tuple(parts["paper"]), fair, tuple(parts["planted"]), shorter)
+            most[_pair(one)] = max(_weight(one), most.get(_pair(one), (0, 0)))
+        fair = tuple(one for one in parts["fair"] if _weight(one) == most[_pair(one)])
+        set_aside = tuple(one for one in parts["fair"] if _weight(one) < most[_pair(one)])
+        return cls(tuple(parts["paper"]), fair, tuple(parts["planted"]), set_aside)
 
     @classmethod
     def read(cls, folder: Path) -> Account:
@@ -88,16 +88,17 @@ class Account:
     @property
     def all(self) -> tuple[Comparison, ...]:
         """All comparisons, those on planted cells first."""
-        return *self.planted, *self.fair, *self.shorter, *self.paper
+        return *self.planted, *self.fair, *self.set_aside, *self.paper
 
 
 def _pair(comparison: Comparison) -> tuple[object, ...]:
     return *comparison.title[:3], comparison.settings.get("protocol")
 
 
-def _length(comparison: Comparison) -> tuple[bool, int]:
-    """Order comparisons: those with ∂lift last, by epochs."""
-    return LEARNED in comparison.arms, int(comparison.settings.get("max_epochs", 0))
+def _weight(comparison: Comparison) -> tuple[int, int]:
+    """Order comparisons by the runs of ∂lift, then by epochs."""
+    runs = comparison.arms.get(LEARNED, ())
+    return len(runs), int(comparison.settings.get("max_epochs", 0))
 
 
 def _part(comparison: Comparison) -> str:
