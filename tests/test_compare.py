@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import math
 import os
@@ -555,6 +556,17 @@ def test_runs_that_ended_before_they_learned_have_a_column_and_a_note() -> None:
     (columns,) = report.tables.values()
     assert columns["untrained"] == ["1"]
     assert "a longer --patience" in report.markdown()
+
+
+def test_panels_keep_their_width_beside_long_names_of_arms() -> None:
+    pytest.importorskip("matplotlib", reason='needs the extra "plot"')
+    from topox_difflift.compare.plots import plot_scores
+
+    long = "difflift/straight_through[" + ",".join(f"option_{i}=step:0:0.05:40" for i in range(4))
+    figure = plot_scores(Report.of([record("none", 0, 0.5), record(f"{long}]", 0, 0.6)]))
+    figure.savefig(io.BytesIO())  # Warnings are errors: the layout has found room.
+    (axes,) = figure.axes
+    assert axes.get_position().width * figure.get_size_inches()[0] > 1
 
 
 def test_report_keeps_settings_apart_and_a_plain_gnn_beside_every_network() -> None:

@@ -183,7 +183,9 @@ def _panels(rows: list[Row]) -> tuple[Figure, list[tuple[Axes, list[Row]]]]:
     if not groups:
         raise ValueError("Expected 'report' to have rows to plot (got none); choose a baseline")
     height = sum(0.9 + 0.3 * len(group) for group in groups)
-    figure, axes = new_figure((6.5, height))
+    # Names of arms that change several options are long; the panels keep their width.
+    longest = max(len(row.arm) for row in rows)
+    figure, axes = new_figure((max(6.5, 3.5 + 0.075 * longest), height))
     axes.remove()
     ratios = [3 + len(group) for group in groups]
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)[:, 0]
