@@ -413,9 +413,9 @@ def test_runs_that_patience_ended_before_they_learned_are_counted() -> None:
     lines = [
         *runs(LEARNED, (0.8,) * 5),
         *runs("none", (0.5,) * 5, **first),
-        # None of these is one: it cannot be better, or all epochs were trained.
+        # None of these is one: it cannot be better, or patience did not end it.
         *runs("cycle", (0.7,) * 5, **perfect),
-        *runs("khop", (0.7,) * 5, **first, epochs=20),
+        *runs("khop", (0.7,) * 5, **first, epochs=7),
         *runs(LEARNED, (0.7,) * 19, tnn="ccxn"),
         line("none", 0.5, tnn="ccxn", **first),
         *runs("none", (0.2, 0.3), dataset="ZINC", metric="MAE", best_epoch=0, val=0.0),
@@ -423,6 +423,11 @@ def test_runs_that_patience_ended_before_they_learned_are_counted() -> None:
     (said,) = untrained_statements(Account.of(lines).fair)
     expected = "MUTAG, cwn, gin (max_epochs 20, patience 7): in 5 of 20 runs no epoch validated"
     assert said.startswith(expected)
+    # Where a schedule runs first, epochs count from its end.
+    scheduled = {"config": {"options": {"cell_price": "step:0:0.1:4"}}}
+    late = runs(LEARNED, (0.5,) * 2, best_epoch=4, **scheduled)
+    (said,) = untrained_statements(Account.of(late).fair)
+    assert "in 2 of 2 runs" in said
     (nothing,) = untrained_statements(Account.of(runs(LEARNED, (0.8, 0.9))).fair)
     assert nothing.startswith("In no comparison")
 

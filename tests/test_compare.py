@@ -511,7 +511,12 @@ def record(arm: str, fold: int, test: float, **more: Any) -> dict[str, Any]:
         "seed": 0,
         "fold": fold,
         "version": "1",
-        "config": {"max_epochs": more.get("epochs", 5), "lifting": arm, "fold": fold},
+        "config": {
+            "max_epochs": more.get("epochs", 5),
+            "patience": 3,
+            "lifting": arm,
+            "fold": fold,
+        },
         "metric": "accuracy",
         "higher_is_better": True,
         "val": test,

@@ -24,7 +24,7 @@ from topox_difflift.tasks import Task, task_of
 if TYPE_CHECKING:
     from topox_difflift.schedules import Schedule
 
-__all__ = ["NETWORKS", "TrainingConfig", "usual_domain"]
+__all__ = ["NETWORKS", "TrainingConfig", "ended_untrained", "usual_domain"]
 
 #: What a run can end in: the topological networks, and a plain GNN, which reads no cell.
 NETWORKS = {**TNNS, "gnn": NODES_ONLY}
@@ -267,7 +267,7 @@ class TrainingConfig:
     @property
     def first_epoch(self) -> int:
         """The first epoch that can be selected: that in which all schedules have ended."""
-        return max((schedule.steps for schedule in self.schedules.values()), default=0)
+        return _first_epoch(self.options)
 
     @property
     def task(self) -> Task:
@@ -401,3 +401,34 @@ def _smallest_graph(in_channels: int, edge_channels: int) -> Data:
         planted_index=torch.arange(3),
         planted_size=torch.tensor([3]),
     )
+
+
+def ended_untrained(
+    config: Mapping[str, Any], best_epoch: int, epochs: int, val: float, higher_is_better: bool
+) -> bool:
+    """
+    Whether patience ended a run before any epoch validated better than the first that counts.
+
+    Parameters
+    ----------
+    config : mapping of str to object
+        The fields of a `TrainingConfig`, or those that the run was recorded with.
+    best_epoch, epochs : int
+        The epoch that validated best, and how many there were.
+    val : float
+        Its validation metric.
+    higher_is_better : bool
+        The direction of the metric.
+
+    Returns
+    -------
+    bool
+        False where nothing could have been better: an accuracy of 1, or an error of 0.
+    """
+    first, patience = _first_epoch(config.get("options")), config.get("patience")
+    waited = patience is not None and epochs - 1 - best_epoch >= patience
+    return waited and best_epoch == first and val != (1 if higher_is_better else 0)
+
+
+def _first_epoch(options: Mapping[str, Any] | None) -> int:
+    return max((schedule.steps for schedule in schedules_of(options or {}).values()), default=0)

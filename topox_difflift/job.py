@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch_geometric.loader import DataLoader
 
-from topox_difflift.config import TrainingConfig
+from topox_difflift.config import TrainingConfig, ended_untrained
 from topox_difflift.datasets import load_splits
 from topox_difflift.diagnostics import chooses, warn_if_collapsed
 from topox_difflift.lift import DiffLift
@@ -482,12 +482,12 @@ def _test(
 
 def _warn_if_untrained(result: Result) -> None:
     """Warn if patience ended a run in which no epoch was better than the first that counts."""
-    config, waited = result.config, len(result.history) - 1 - result.best_epoch
-    perfect = result.val == (1 if config.task.higher_is_better else 0)
-    first = result.best_epoch == config.first_epoch
-    if config.patience is not None and first and waited >= config.patience and not perfect:
+    config, epochs, best = result.config, len(result.history), result.best_epoch
+    higher = config.task.higher_is_better
+    if ended_untrained(asdict(config), best, epochs, result.val, higher):
         warnings.warn(
-            f"No epoch validated better than the first, and training ended {waited} epochs later: "
+            "No epoch validated better than the first, and training ended "
+            f"{epochs - 1 - best} epochs later: "
             f"'patience' ({config.patience}) may be too short for the network to begin to learn; "
             "take a longer one, or none",
             stacklevel=2,

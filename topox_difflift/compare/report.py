@@ -12,6 +12,7 @@ from topox_difflift.checks import check_one_of
 from topox_difflift.compare.comparisons import comparisons, last_lines
 from topox_difflift.compare.paired import difference_between
 from topox_difflift.compare.text import markdown_table
+from topox_difflift.config import ended_untrained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -265,10 +266,10 @@ def untrained(run: Record) -> bool:
     Returns
     -------
     bool
-        False where all epochs were trained, or where none could have been better.
+        Whether it did, see `ended_untrained`.
     """
-    perfect = run["val"] == (1 if run["higher_is_better"] else 0)
-    return run["best_epoch"] == 0 and run["epochs"] < run["config"]["max_epochs"] and not perfect
+    names = ("config", "best_epoch", "epochs", "val", "higher_is_better")
+    return ended_untrained(*(run[name] for name in names))
 
 
 def acceptance_of(run: Record) -> float | None:
