@@ -37,6 +37,7 @@ STAGES = {
     "_embed": "embed",
     "_nearest": "search",
     "propose": "propose",
+    "own": "propose",
     "_add_rank": "accept",
     "attach": "attach",
     "from_ranks": "assemble",

@@ -376,13 +376,29 @@ def test_a_run_notes_how_well_it_recovers_planted_cells(tnn: str) -> None:
 # ---------------------------------------------------------------------- behaviour
 
 
-def test_ablations_are_differences_to_the_default() -> None:
+def test_ablations_are_differences_to_the_nearest_form() -> None:
     other = f"{LEARNED}[memberships=hard]"
     lines = runs(LEARNED, (0.8, 0.9)) + runs(other, (0.7, 0.9)) + runs("cycle", (0.1, 0.2))
     table = ablation_table(Account.of(lines).fair)
     assert table["arm"] == [f"`{other}`"]
     assert table["minus ∂lift"][0].startswith("-5.0 [")
+    assert table["that with"] == ["the defaults"]
     assert "AUROC" not in table
+    nearer, both = f"{LEARNED}[rings=true]", f"{LEARNED}[memberships=hard,rings=true]"
+    lines += runs(nearer, (0.6, 0.6)) + runs(both, (0.7, 0.5))
+    lines += runs("accept_all[rings=true]", (0.5, 0.5)) + runs("accept_all", (0.5, 0.5))
+    table = ablation_table(Account.of(lines).fair)
+    found = dict(zip(table["arm"], table["that with"], strict=True))
+    assert found == {
+        f"`{other}`": "the defaults",
+        f"`{nearer}`": "the defaults",
+        # As near to the one with the other option; the first of them counts.
+        f"`{both}`": "`memberships=hard`",
+        "`accept_all`": "the defaults",
+        "`accept_all[rings=true]`": "`rings=true`",
+    }
+    by_arm = dict(zip(table["arm"], table["minus ∂lift"], strict=True))
+    assert by_arm["`accept_all[rings=true]`"].startswith("-10.0 [")
     assert not any(ablation_table(Account.of(runs(other, (0.7,))).fair).values())
 
 

@@ -163,7 +163,7 @@ def test_variants_and_domains_are_further_arms_named_by_what_is_not_the_default(
     paper = found["difflift/straight_through[paper]"].config.options
     form = {"memberships": "hard", "rejected": "drop", "dispersion": False, "near_misses": 0}
     form |= {"boundary_statistics": False, "closure_gradient": False}
-    form |= {"cycles": "shortest", "rings": False}
+    form |= {"cycles": "shortest", "rings": False, "readout": "mean"}
     assert paper == {**found["difflift/straight_through"].config.options, **form}
     assert found["random/straight_through[paper]"].config.options["memberships"] == "hard"
     by_chance = found["random/straight_through[rejected=drop]"]

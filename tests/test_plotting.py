@@ -19,6 +19,7 @@ from matplotlib.path import Path
 from toponetx import CellComplex, ColoredHyperGraph, CombinatorialComplex, SimplicialComplex
 
 from topox_difflift import DiffLift, LiftedComplex, datasets
+from topox_difflift.domains import Cell, Domain
 from topox_difflift.liftings import LIFTINGS, NoLifting
 from topox_difflift.plotting import (
     draw,
@@ -46,7 +47,7 @@ def molecule(index: int = 0) -> Data:
     return datasets.molecules(4)[index]
 
 
-def lift(domain: str = "cell", **options: Any) -> DiffLift:
+def lift(domain: str | Domain = "cell", **options: Any) -> DiffLift:
     torch.manual_seed(0)
     return DiffLift(domain, generator=torch.Generator().manual_seed(0), **options)
 
@@ -166,10 +167,11 @@ def test_legend_explains_what_is_there_and_nothing_else() -> None:
         return [text.get_text() for text in axes.get_legend().get_texts()]
 
     lifted = lift()(molecule())
-    edges = ["given edge", "accepted edge", "accepted cell"]
-    assert texts(draw(lifted)) == edges
-    assert texts(draw(lifted, rejected=True)) == [
-        *edges, "not accepted edge", "not accepted cell",
+    given = ["given edge", "given cell", "accepted edge", "accepted cell"]
+    assert texts(draw(lifted)) == given
+    candidates = lift(Cell(rings="apart"))(molecule())
+    assert texts(draw(candidates, rejected=True)) == [
+        "given edge", "accepted edge", "accepted cell", "not accepted edge", "not accepted cell",
     ]  # fmt: skip
     assert texts(draw(NoLifting()(molecule()))) == ["given edge"]
     axes = draw(lifted, legend=False)
@@ -178,7 +180,7 @@ def test_legend_explains_what_is_there_and_nothing_else() -> None:
 
 
 def test_accepted_edges_are_dashed_and_others_than_accepted_ones_dotted() -> None:
-    axes = draw(lift()(molecule()), rejected=True)
+    axes = draw(lift(Cell(rings=True))(molecule()), rejected=True)
     style = {c.get_label(): c.get_linestyle()[0][1] for c in axes.collections}
     assert style["rank 1, given"] is style["rank 2, accepted"] is None
     patterns = [
@@ -189,7 +191,7 @@ def test_accepted_edges_are_dashed_and_others_than_accepted_ones_dotted() -> Non
 
 
 def test_rejected_cells_are_drawn_only_if_asked_for_and_kept() -> None:
-    lifted = lift()(molecule())
+    lifted = lift(Cell(rings=True))(molecule())
     # Pairs that no end takes are not even candidates.
     kept = [int(((lifted[f"mask_{r}"] == 0) & lifted[f"included_{r}"]).sum()) for r in (1, 2)]
     assert min(kept) > 0

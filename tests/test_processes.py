@@ -23,6 +23,7 @@ from topox_difflift.commands import app
 from topox_difflift.compare.grid import Run
 from topox_difflift.config import TrainingConfig
 from topox_difflift.job import Job
+from topox_difflift.options import OPTIONS, available
 from topox_difflift.pool import Pool
 from topox_difflift.training import TrainingModule, _Graphs
 
@@ -215,6 +216,13 @@ def test_more_devices_than_there_are_is_refused(
         Job.start(TrainingConfig("molecules", device="cuda", devices=2), tmp_path)
 
 
+def _complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Add the options that came later, as in the paper's form: what there was before a choice."""
+    level = TrainingConfig(config["dataset"]).task.level
+    there = available(config["lifting"], config["domain"], level)
+    return {**config, "options": {name: OPTIONS[name] for name in there} | config["options"]}
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda path: path.stem)
 def test_runs_on_record_are_still_the_same_runs(
     path: Path, monkeypatch: pytest.MonkeyPatch
@@ -231,7 +239,7 @@ def test_runs_on_record_are_still_the_same_runs(
 
     def run_of(record: dict[str, Any]) -> Run:
         source = None if record["source"] is None else run_of(records[record["source"]])
-        return Run(record["arm"], TrainingConfig(**record["config"]), source)
+        return Run(record["arm"], TrainingConfig(**_complete(record["config"])), source)
 
     for number, record in records.items():
         monkeypatch.setattr(topox_difflift, "__version__", record["version"])

@@ -12,6 +12,7 @@ from torch import tanh
 from torch.nn.functional import silu
 
 from topox_difflift import DiffLift
+from topox_difflift.liftings import LIFTINGS
 from topox_difflift.nn.hasse import default_neighborhoods
 from topox_difflift.nn.readouts import Pool, PropagateDown, pool_cells
 from topox_difflift.nn.topotune import GCCN
@@ -81,6 +82,49 @@ def test_pool_equals_a_loop_over_accepted_cells(domain, reduce, seed):
     torch.testing.assert_close(whole(lifted, found), torch.cat(expected, dim=1))
 
 
+def within_graph_by_loop(lifted, rank):
+    """Whether each cell has no edge below it but given ones, whose probability is 1."""
+    own = (lifted["prob_1"] == 1).tolist()
+    for r in range(2, rank + 1):
+        below = [[] for _ in range(lifted.num_cells[r])]
+        for face, cell in lifted[f"faces_{r}"].t().tolist():
+            below[cell].append(own[face])
+        own = [all(faces) for faces in below]
+    return torch.tensor(own, dtype=torch.bool)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+@pytest.mark.parametrize("domain", DOMAINS)
+@given(seed=SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_cells_of_the_graph_and_learned_ones_are_pooled_apart(domain, reduce, seed):
+    lifted = random_complex(domain, seed, n_graphs=3, dtype=torch.float64)
+    found = features(lifted)
+    expected = [pooled_by_loop(lifted, 0, found[0], reduce)]
+    for rank in range(1, lifted.max_rank + 1):
+        own = within_graph_by_loop(lifted, rank)
+        for part in (own, ~own):
+            some = copy.copy(lifted)
+            some[f"mask_{rank}"] = lifted[f"mask_{rank}"] * part
+            expected.append(pooled_by_loop(some, rank, found[rank], reduce))
+    pool = Pool(widths(found), reduce, None, apart=True)
+    pooled = pool(lifted, found)
+    assert pool.out_channels == pooled.size(1)
+    torch.testing.assert_close(pooled, torch.cat(expected, dim=1))
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("lifting", ["cycle", "clique", "khop"])
+def test_of_a_static_lifting_of_edges_nothing_is_learned(lifting):
+    lifted = LIFTINGS[lifting]()(zoo()["batch"])
+    found = features(lifted)
+    apart = Pool(widths(found), apart=True)(lifted, found)
+    parts = apart.split([2] + [r + 2 for r in found if r for _ in range(2)], dim=1)
+    torch.testing.assert_close(torch.cat([parts[0], *parts[1::2]], 1), Pool()(lifted, found))
+    assert not torch.cat(parts[2::2], 1).any()
+
+
 def downward_by_loop(model, lifted, found):
     """Face by face on the accepted complex, from the vertices of the cells."""
     g = None
@@ -147,7 +191,7 @@ def test_gradient_to_gates_is_right(domain):
     masks = [lifted[f"mask_{r}"].clone().requires_grad_() for r in ranks]
     content = contents(lifted)
     channels = {r: h.size(1) for r, h in enumerate(content)}
-    for model in (Pool(channels, "sum"), propagation(channels)):
+    for model in (Pool(channels, "sum"), Pool(channels, "sum", apart=True), propagation(channels)):
 
         def read(*gates, model=model):
             gated = with_masks(lifted, gates)
@@ -218,6 +262,7 @@ def test_runs_without_any_learned_cell(domain, graph, dtype):
     for complex_ in (lifted, lifted.accepted()):
         found = features(complex_)
         models = [Pool(widths(found), name) for name in REDUCTIONS]
+        models.append(Pool(widths(found), apart=True))
         for model in (*models, PropagateDown(widths(found), 5).to(dtype)):
             out = model(complex_, found)
             rows = complex_.num_graphs if isinstance(model, Pool) else complex_.num_cells[0]
@@ -274,6 +319,7 @@ def test_activation_comes_before_the_pool():
         (lambda: Pool({0: 0}), r"'channels\[0\]' to be an integer of at least 1"),
         (lambda: Pool({0: 3}, "median"), "'reduce' to be one of mean, sum, max"),
         (lambda: Pool({0: 3}, activation=torch.sigmoid), "'activation' to keep 0 at 0"),
+        (lambda: Pool({0: 3}, apart=1), "'apart' to be True or False"),
         (lambda: PropagateDown({}, 3), "'channels'"),
         (lambda: PropagateDown({0: 3}, 0), "'out_channels'"),
     ],

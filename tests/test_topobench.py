@@ -23,6 +23,7 @@ from torch_geometric.nn.norm import GraphNorm
 
 from topox_difflift import DiffLift
 from topox_difflift.datasets import molecules
+from topox_difflift.domains import Cell
 from topox_difflift.integrations import challenge, topobench
 from topox_difflift.integrations.frozen import FrozenDiffLift
 from topox_difflift.integrations.topobench import (
@@ -309,6 +310,7 @@ def test_the_features_of_rejected_cells_reach_their_gates() -> None:
     """A second gate on the way would leave rejected 2-cells without a gradient."""
     model, wrapper = tuned()
     model.lift.estimator = RejectAll()
+    model.lift.domain = Cell(rings="apart")
     torch.manual_seed(0)
     batch = model(batched("K4", "two triangles", "disconnected"))
     mask = batch.lifted.mask_2

@@ -241,7 +241,9 @@ class TrainingConfig:
                 )
         if self.rate is not None:
             FixedRate(self.rate)  # checks it
-        self._settle(options=settle_options(self.options or {}, self.lifting, self.domain))
+        level = self.task.level
+        options = settle_options(self.options or {}, self.lifting, self.domain, level)
+        self._settle(options=options)
         self._check_schedules()
 
     def _check_schedules(self) -> None:
@@ -307,6 +309,7 @@ class TrainingConfig:
                 tnn,
                 out_channels,
                 self.task.level,
+                readout=(self.options or {}).get("readout"),
                 hidden_channels=hidden,
                 dropout=float(self.dropout or 0),
                 adapter=NETWORKS[str(self.tnn)],

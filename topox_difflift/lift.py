@@ -25,13 +25,14 @@ from topox_difflift.checks import (
 )
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Skeleton
-from topox_difflift.domains.base import N_STATISTICS, depend_on_faces
+from topox_difflift.domains.base import N_STATISTICS, beside, depend_on_faces
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS, Acceptance, Estimator
 from topox_difflift.frozen import FrozenLift
 from topox_difflift.graph import Graph, as_data, check_graph
 from topox_difflift.proximity import Kernel, Nearest, NeighborhoodRule, search
 from topox_difflift.scoring import AGGREGATIONS, CellScorer
+from topox_difflift.sparse import stable_order
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -383,6 +384,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
+        own = None if rank == 1 else self.domain.own(skeleton, rank)
         boundary = self._known_boundary(skeleton, rank, candidates)
         if boundary is not None and self._passes_on(skeleton, rank):
             candidates = depend_on_faces(skeleton, rank, candidates, boundary)
@@ -408,6 +410,11 @@ class DiffLift(torch.nn.Module, BaseTransform):
             candidates, boundary = _select(accepted, candidates, boundary)
             acceptance = acceptance.select(accepted)
         acceptance = replace(acceptance, prob=_below_one(acceptance.prob))
+        if own is not None:
+            candidates, acceptance = beside(own, graph.batch, candidates, acceptance)
+            by_graph = stable_order(candidates.batch)
+            candidates, acceptance = candidates.select(by_graph), acceptance.select(by_graph)
+            boundary = None
         return self.domain.attach(skeleton, rank, candidates, acceptance, boundary), proposal
 
     def _sees_boundary(self, rank: int) -> bool:

@@ -15,6 +15,7 @@ from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.lift import DiffLift
 from topox_difflift.liftings import LIFTINGS
 from topox_difflift.nn import Carried
+from topox_difflift.nn.network import READOUTS, usual_readout
 from topox_difflift.schedules import parse
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from topox_difflift.schedules import Schedule
 
 __all__ = [
-    "ACCEPTING", "OPTIONS", "PROPOSING", "available", "check_options", "departures",
-    "make_lifting", "parse_options", "schedules_of", "set_options", "settle_options", "spell",
+    "ACCEPTING", "OF_CONTROLS", "OPTIONS", "PROPOSING", "READING", "available", "check_options",
+    "departures", "make_lifting", "parse_options", "schedules_of", "set_options", "settle_options",
+    "spell",
 ]  # fmt: skip
 
 #: Arguments of `DiffLift` and of its domains that say which cells are proposed, or what proposing
@@ -59,8 +61,13 @@ ACCEPTING: dict[str, Any] = {
     # Of estimators that have one; None for their own.
     "temperature": None,
 }
+#: The same for how the network reads out cells, where graphs are predicted; static liftings, which
+#: have no learned cells, read out the same either way.
+READING: dict[str, Any] = {"readout": "mean"}
 #: All of them.
-OPTIONS = {**PROPOSING, **ACCEPTING}
+OPTIONS = {**PROPOSING, **ACCEPTING, **READING}
+#: What "accept_all" and "random" have.
+OF_CONTROLS = {**PROPOSING, **READING}
 #: Those that may change from epoch to epoch, by a schedule in the place of their value.
 SCHEDULED = ("cell_price", "entropy_price", "temperature")
 #: Stands for all of them in the paper's own form.
@@ -134,7 +141,7 @@ def _written(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def available(lifting: str, domain: str) -> dict[str, Any]:
+def available(lifting: str, domain: str, level: str = "graph") -> dict[str, Any]:
     """
     List the options that have an effect on a lifting.
 
@@ -144,15 +151,20 @@ def available(lifting: str, domain: str) -> dict[str, Any]:
         Name in `LIFTINGS`.
     domain : str
         Name in `DOMAINS`.
+    level : {"graph", "node"}
+        What is predicted.
 
     Returns
     -------
     dict
         Their defaults by name.
     """
-    names = {"difflift": OPTIONS, "accept_all": PROPOSING, "random": PROPOSING}.get(lifting, {})
+    controls = dict.fromkeys(("accept_all", "random"), OF_CONTROLS)
+    names = {"difflift": OPTIONS, **controls}.get(lifting, {})
     made = DOMAINS[domain]
     defaults = {"temperature": None, **_defaults(DiffLift), **_defaults(made)}
+    if level == "graph":
+        defaults["readout"] = usual_readout(level, made.topology)
     if not made().sees_boundary(made.default_rank):
         del defaults["boundary_statistics"]
     return {name: defaults[name] for name in names if name in defaults}
@@ -180,7 +192,9 @@ def check_options(names: Iterable[str]) -> None:
         check_one_of("options", name, (*OPTIONS, PAPER))
 
 
-def settle_options(given: Mapping[str, Any], lifting: str, domain: str) -> dict[str, Any]:
+def settle_options(
+    given: Mapping[str, Any], lifting: str, domain: str, level: str = "graph"
+) -> dict[str, Any]:
     """
     Check options and fill in those that were left out.
 
@@ -192,6 +206,8 @@ def settle_options(given: Mapping[str, Any], lifting: str, domain: str) -> dict[
         Name in `LIFTINGS`.
     domain : str
         Name in `DOMAINS`.
+    level : {"graph", "node"}
+        What is predicted.
 
     Returns
     -------
@@ -206,13 +222,15 @@ def settle_options(given: Mapping[str, Any], lifting: str, domain: str) -> dict[
     check_options(given)
     # Lists, as they come back from a file of JSON.
     chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
-    settled = available(lifting, domain)
+    settled = available(lifting, domain, level)
     if chosen.pop(PAPER, False):
         settled = {name: OPTIONS[name] for name in settled}
     for name in chosen:
         if name not in settled:
-            raise ValueError(_without_effect(name, lifting, domain))
+            raise ValueError(_without_effect(name, lifting, domain, level))
     settled.update(chosen)
+    if "readout" in settled:
+        check_one_of("readout", settled["readout"], READOUTS[level])
     if "k_max" not in chosen and isinstance(settled.get("k_min"), int):
         settled["k_max"] = max(settled["k_min"], settled["k_max"])
     if settled:
@@ -278,7 +296,12 @@ def set_options(lifting: DiffLift, values: Mapping[str, float]) -> None:
         setattr(lifting.estimator if name == "temperature" else lifting, name, value)
 
 
-def _without_effect(name: str, lifting: str, domain: str) -> str:
+def _without_effect(name: str, lifting: str, domain: str, level: str) -> str:
+    if name in available(lifting, domain) and level == "node":
+        return (
+            f"Expected no {name!r} where nodes are predicted, where it would have no effect; leave "
+            "it out, or take a dataset of graphs"
+        )
     liftings = [other for other in LIFTINGS if name in available(other, domain)]
     if liftings:
         where, kind, having = f"lifting {lifting!r}", "lifting", liftings
@@ -305,6 +328,7 @@ def make_lifting(
         Name in `DOMAINS`.
     options : mapping of str to object
         Options of the lifting and of the domain; of a schedule, its value in the first epoch.
+        Those in `READING` are not the lifting's.
     **others : dict
         Further arguments of `DiffLift`.
 
@@ -315,7 +339,7 @@ def make_lifting(
     """
     kind = DOMAINS[domain]
     first = {name: schedule(0) for name, schedule in schedules_of(options).items()}
-    values = {**options, **first, **others}
+    values = {k: v for k, v in {**options, **first, **others}.items() if k not in READING}
     temperature = values.pop("temperature", None)
     if temperature is not None:
         values["estimator"] = ESTIMATORS[values["estimator"]](temperature=temperature)

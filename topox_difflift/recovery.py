@@ -86,7 +86,8 @@ def recovery(
     Returns
     -------
     Recovery
-        The measures. Edges of the graph are none of the cells compared. A cell of a cell complex
+        The measures. Edges of the graph are none of the cells compared, and neither are cells
+        that a learned lifting does not propose (``Cell(rings="given")``). A cell of a cell complex
         is planted if it is a planted cycle, whatever node it starts at and in either
         direction; of other complexes, if it has the nodes of a planted cell.
 
@@ -110,7 +111,7 @@ def recovery(
     domain = draws[0].domain
     if rank is None:
         rank = 1 if domain == "hypergraph" else 2
-    given: set[Cell] = set(map(tuple, data.edge_index.t().tolist())) if rank == 1 else set()
+    given = _given(draws, data, rank)
     planted = {_canonical(cell) for cell in OracleLifting(domain, rank)(data).cells(rank)} - given
     found = [_draw(complex_, rank, given) for complex_ in draws]
     scores: dict[Cell, float] = defaultdict(float)
@@ -188,6 +189,20 @@ def area_under_curve(score: Tensor, positive: Tensor) -> float:
     misses = count - hits
     below = misses.cumsum(0) - misses
     return _share(float((hits * (below + misses / 2)).sum()), int(hits.sum()) * int(misses.sum()))
+
+
+def _given(draws: Sequence[LiftedComplex], data: Data, rank: int) -> set[Cell]:
+    """Edges of the graph, or cells that a learned lifting has without proposing them."""
+    if rank == 1:
+        return set(map(tuple, data.edge_index.t().tolist()))
+    given = set()
+    for lifted in draws:
+        cells = lifted.cells(rank)
+        # A static lifting proposes nothing, and all of its cells are compared.
+        if any(bool(lifted[f"candidates_{r}"].any()) for r in range(1, rank + 1)):
+            prob = lifted[f"prob_{rank}"].tolist()
+            given |= {_canonical(cell) for cell, p in zip(cells, prob, strict=True) if p == 1}
+    return given
 
 
 def _draw(lifted: LiftedComplex, rank: int, given: set[Cell]) -> _Draw:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from topox_difflift.compare.comparisons import LEARNED, STATIC, kind_of
+from topox_difflift.compare.comparisons import LEARNED, STATIC, kind_of, options_of
 from topox_difflift.compare.paired import difference_between
 from topox_difflift.compare.planted import recovered
 from topox_difflift.compare.report import acceptance_of, untrained
@@ -49,26 +49,38 @@ def ablation_table(found: Sequence[Comparison]) -> Columns:
     -------
     dict of str to list of str
         A row for each comparison and each other arm that proposes cells: its score, and what it
-        differs by from ∂lift as it is by default.
+        differs by from the nearest ∂lift: the one with most of its options, and no other ones.
     """
-    rows = [
-        (one, arm)
-        for one in found
-        for arm in one.arms
-        if LEARNED in one.arms and arm != LEARNED and _proposes(arm)
-    ]
-    columns = heads([one for one, _ in rows])
-    columns["arm"] = [f"`{arm}`" for _, arm in rows]
-    columns["score"] = [score_text(one.values(arm, "test"), one.metric) for one, arm in rows]
+    rows = [(one, arm, base) for one in found for arm in one.arms if (base := _base(one, arm))]
+    columns = heads([one for one, _, _ in rows])
+    columns["arm"] = [f"`{arm}`" for _, arm, _ in rows]
+    columns["score"] = [score_text(one.values(arm, "test"), one.metric) for one, arm, _ in rows]
     columns["minus ∂lift"] = [
-        difference_text(difference_between(one, arm, LEARNED), one.metric) for one, arm in rows
+        difference_text(difference_between(one, arm, base), one.metric) for one, arm, base in rows
     ]
-    areas = [recovered(one, arm, "auroc") for one, arm in rows]
+    columns["that with"] = [_departing(base) for _, _, base in rows]
+    areas = [recovered(one, arm, "auroc") for one, arm, _ in rows]
     return columns | ({"AUROC": [mean_text(area) for area in areas]} if any(areas) else {})
 
 
-def _proposes(arm: str) -> bool:
-    return kind_of(arm) not in ("gnn", "oracle", *STATIC)
+def _base(comparison: Comparison, arm: str) -> str | None:
+    """Find the ∂lift that an arm which proposes cells differs from in the least."""
+    if kind_of(arm) in ("gnn", "oracle", *STATIC):
+        return None
+    options = set(options_of(arm))
+    bases = [
+        base
+        for base in comparison.arms
+        if base != arm
+        and base.partition("[")[0] == LEARNED
+        and options.issuperset(options_of(base))
+        and comparison.shared(arm, base)
+    ]
+    return max(bases, key=lambda base: len(options_of(base)), default=None)
+
+
+def _departing(arm: str) -> str:
+    return f"`{','.join(options_of(arm))}`" if arm != LEARNED else "the defaults"
 
 
 def diagnostics_table(found: Sequence[Comparison]) -> Columns:

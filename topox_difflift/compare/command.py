@@ -23,7 +23,7 @@ from topox_difflift.domains import DOMAINS
 from topox_difflift.encoders import ENCODERS
 from topox_difflift.estimators import ESTIMATORS
 from topox_difflift.nn import TNNS
-from topox_difflift.options import OPTIONS, PROPOSING, parse_options
+from topox_difflift.options import OF_CONTROLS, OPTIONS, parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ OptionsOption = Annotated[
         "--option",
         callback=_parsed,
         help=f"NAME=VALUE, of {', '.join(OPTIONS)}, or paper: the form of the paper. Of difflift; "
-        f"accept_all and random have {', '.join(PROPOSING)}. Can be repeated.",
+        f"accept_all and random have {', '.join(OF_CONTROLS)}. Can be repeated.",
     ),
 ]
 

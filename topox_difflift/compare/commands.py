@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from topox_difflift.compare.command import compare
-from topox_difflift.compare.comparisons import last_lines, place_of
+from topox_difflift.compare.comparisons import kind_of, last_lines, options_of, place_of
 from topox_difflift.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ __all__ = ["commands_of", "files_table"]
 Record = dict[str, Any]
 #: Settings that are no option of their own: what is combined, and where it is done.
 _APART = ("root", "device", "options")
-#: Kind, estimator, and options that are not the default.
-_ARM = r"([^/\[]+)(?:/([^\[]+))?(?:\[(.*)\])?"
+#: Kind and estimator.
+_ARM = r"([^/\[]+)(?:/([^\[]+))?"
 _PARAMETERS = inspect.signature(compare).parameters
 
 
@@ -72,8 +72,9 @@ def _chosen(record: Record) -> dict[str, Any]:
 
 def _grid(runs: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     """Return what runs of one dataset combine."""
-    arms = [re.fullmatch(_ARM, arm) for arm in sorted({run["arm"] for run in runs}, key=place_of)]
-    options = [(arm[1], _split(arm[3])) for arm in arms if arm is not None]
+    names = sorted({run["arm"] for run in runs}, key=place_of)
+    arms = [re.match(_ARM, name) for name in names]
+    options = [(kind_of(name), _split(options_of(name))) for name in names]
     variants = dict.fromkeys(variant for _, (_, variant) in options if variant)
     varied = _named(kind for kind, (_, variant) in options if variant)
     elsewhere = any(domain for _, (domain, _) in options)
@@ -92,9 +93,8 @@ def _grid(runs: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in combined if text)
 
 
-def _split(options: str | None) -> tuple[str, str]:
+def _split(parts: Sequence[str]) -> tuple[str, str]:
     """Split what an arm has in brackets into its domain and the other options."""
-    parts = (options or "").split(",")
     domain = [part for part in parts if part.startswith("domain=")]
     return ",".join(domain), ",".join(part for part in parts if part not in domain)
 

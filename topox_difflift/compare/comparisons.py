@@ -6,13 +6,22 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from topox_difflift.compare.grid import ARMS, kind_of
+from topox_difflift.compare.grid import ARMS, kind_of, options_of
 from topox_difflift.config import TrainingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["LEARNED", "STATIC", "Comparison", "comparisons", "kind_of", "last_lines", "place_of"]
+__all__ = [
+    "LEARNED",
+    "STATIC",
+    "Comparison",
+    "comparisons",
+    "kind_of",
+    "last_lines",
+    "options_of",
+    "place_of",
+]
 
 Record = dict[str, Any]
 Key = tuple[int, int | None]

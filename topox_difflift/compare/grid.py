@@ -21,7 +21,7 @@ from topox_difflift.options import ACCEPTING, OPTIONS, check_options, departures
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ARMS", "VARIED", "Grid", "Plan", "Run", "kind_of"]
+__all__ = ["ARMS", "VARIED", "Grid", "Plan", "Run", "kind_of", "options_of"]
 
 _LEARNED = ("random", "difflift", "frozen")
 _PROPOSE = ("accept_all", "random", "dcm", "difflift", "frozen")
@@ -297,6 +297,24 @@ def kind_of(arm: str) -> str:
         What stands before the estimator and the options.
     """
     return re.split(r"[/\[]", arm, maxsplit=1)[0]
+
+
+def options_of(arm: str) -> list[str]:
+    """
+    Tell what an arm has in brackets.
+
+    Parameters
+    ----------
+    arm : str
+        The arm of a `Run`.
+
+    Returns
+    -------
+    list of str
+        The domain and the options that are not the default, such as "k_max=8".
+    """
+    _, _, options = arm.rstrip("]").partition("[")
+    return options.split(",") if options else []
 
 
 def _arm(kind: str, estimator: str | None, options: str) -> str:

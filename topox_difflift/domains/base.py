@@ -26,6 +26,7 @@ __all__ = [
     "Boundary",
     "Domain",
     "Skeleton",
+    "beside",
     "chosen_pairs",
     "depend_on_faces",
     "learned_pairs",
@@ -121,17 +122,24 @@ class Skeleton:
         cells, columns = self.ranks[rank - 1], self.accepted(rank)
         return cells.vertices[ragged.take(cells.sizes, columns)], cells.sizes[columns], columns
 
-    def accepted_edges(self) -> Tensor:
+    def accepted_edges(self, learned: bool = False) -> Tensor:
         """
         Edges of the 1-skeleton K_1.
+
+        Parameters
+        ----------
+        learned : bool, default=False
+            Leave out those of the graph.
 
         Returns
         -------
         torch.Tensor, shape = (2, n_edges), int64
             Accepted edges, u < v, in lexicographic order.
         """
-        edges = self.ranks[0].vertices.view(-1, 2)
-        return edges.index_select(0, self.accepted(1)).t().contiguous()
+        columns, rank = self.accepted(1), self.ranks[0]
+        if learned:
+            columns = columns[rank.prob.detach().index_select(0, columns) < 1]
+        return rank.vertices.view(-1, 2).index_select(0, columns).t().contiguous()
 
     def arrival(self, edges: Tensor) -> Tensor | None:
         """
@@ -350,6 +358,25 @@ class Domain(ABC):
             Cells that are not there yet, sorted by graph.
         """
 
+    def own(self, skeleton: Skeleton, rank: int) -> tuple[Tensor, Tensor] | None:
+        """
+        List the graph's own cells of a rank above the edges, which stay as its edges do.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            The rank, at least 2.
+
+        Returns
+        -------
+        tuple of torch.Tensor, optional
+            Vertices, cell after cell, and the number of those of each: cells that `propose` does
+            not propose. None, unless a domain says otherwise.
+        """
+        return None
+
     @abstractmethod
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
         """
@@ -426,7 +453,9 @@ class Domain(ABC):
             The complex up to `rank`. At rank 1 it has the graph's own edges as well.
         """
         if rank == 1:
-            cells, acceptance = with_edges(skeleton.graph, cells, acceptance)
+            edges = skeleton.graph.edges
+            own = edges.t().reshape(-1), torch.full_like(edges[0], 2)
+            cells, acceptance = beside(own, skeleton.graph.batch, cells, acceptance)
         order = self.order(skeleton, rank, cells)
         if order is not None:
             cells, acceptance = cells.select(order), acceptance.select(order)
@@ -505,35 +534,37 @@ def project(x: Tensor, faces: Tensor, membership: Tensor, n_cells: int) -> Tenso
     return matmul(faces.flip(0), membership, x, n_cells)
 
 
-def with_edges(
-    graph: Graph, cells: CandidateCells, acceptance: Acceptance
+def beside(
+    own: tuple[Tensor, Tensor], batch: Tensor, cells: CandidateCells, acceptance: Acceptance
 ) -> tuple[CandidateCells, Acceptance]:
     """
-    Put the graph's own edges, which always stay, before the learned cells.
+    Put the graph's own cells of a rank, which always stay, before the learned ones.
 
     Parameters
     ----------
-    graph : Graph
-        The input.
+    own : tuple of torch.Tensor
+        Vertices of the graph's own cells, cell after cell, and the number of those of each.
+    batch : torch.Tensor, shape = (n_nodes,), int64
+        Graph of each node.
     cells : CandidateCells
-        Learned cells of rank 1.
+        Learned cells.
     acceptance : Acceptance
         What became of them.
 
     Returns
     -------
     cells : CandidateCells
-        The edges, then `cells`.
+        The graph's own, then `cells`.
     acceptance : Acceptance
-        The edges are accepted, with probability 1.
+        The graph's own are accepted, with probability 1.
     """
-    u = graph.edges[0]
-    ones = acceptance.prob.new_ones(len(u))
+    vertices, sizes = own
+    ones = acceptance.prob.new_ones(len(sizes))
     joined = CandidateCells(
-        torch.cat([graph.edges.t().reshape(-1), cells.vertices]),
-        torch.cat([torch.full_like(u, 2), cells.sizes]),
-        torch.cat([graph.batch[u], cells.batch]),
-        torch.cat([ones.repeat(2), cells.weight]),
+        torch.cat([vertices, cells.vertices]),
+        torch.cat([sizes, cells.sizes]),
+        torch.cat([batch[vertices[ragged.starts(sizes)]], cells.batch]),
+        torch.cat([ones.new_ones(len(vertices)), cells.weight]),
         None if cells.inclusion is None else torch.cat([ones, cells.inclusion]),
     )
     decided = Acceptance(

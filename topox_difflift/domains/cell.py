@@ -38,11 +38,13 @@ class Cell(Domain):
         cycle up to `max_cycle_length`.
     max_cycle_length : int, optional
         Longer cycles are no candidates. Needed by "induced" (default there: 6).
-    rings : bool or "only", default=True
-        Whether the cycles of the graph itself, those of `CycleLifting`, are candidates as well.
-        Cycles of graph and learned edges together close over the learned edges, so that
-        otherwise hardly any cycle of the graph is a candidate. "only": they alone are, and
-        learned edges close none.
+    rings : {"given", "apart", "only"} or bool, default="given"
+        What becomes of the cycles of the graph itself, those of `CycleLifting`. "given": they are
+        cells from the start, as the graph's edges are, and candidates are the cycles of learned
+        edges among themselves. "apart": candidates are the one and the other. "only": they alone
+        are candidates, and learned edges close none. True: candidates are they and the cycles of
+        graph and learned edges together. False: these alone, which close over the learned edges,
+        so that hardly any cycle of the graph is among them.
     closure_gradient : bool, default=False
         Whether the gate of a cycle passes a gradient to those of its edges, without which it
         would not be there. Otherwise they learn from their own features alone.
@@ -50,8 +52,8 @@ class Cell(Domain):
     Raises
     ------
     TypeError, ValueError
-        If `cycles` is unknown, `max_cycle_length` is below 3, `rings` is neither a bool nor "only",
-        or `closure_gradient` is no bool.
+        If `cycles` is unknown, `max_cycle_length` is below 3, `rings` is neither a bool nor
+        "given", "apart" or "only", or `closure_gradient` is no bool.
 
     References
     ----------
@@ -66,12 +68,12 @@ class Cell(Domain):
         self,
         cycles: str = "filtration",
         max_cycle_length: int | None = None,
-        rings: bool | Literal["only"] = True,
+        rings: bool | Literal["given", "apart", "only"] = "given",
         closure_gradient: bool = False,
     ) -> None:
         check_one_of("cycles", cycles, CYCLES)
-        if rings != "only":
-            check_flag("rings", rings, ", or 'only'")
+        if rings not in ("given", "apart", "only"):
+            check_flag("rings", rings, ", 'given', 'apart' or 'only'")
         check_flag("closure_gradient", closure_gradient)
         if max_cycle_length is not None:
             check_at_least("max_cycle_length", max_cycle_length, 3, "the length of a triangle")
@@ -101,22 +103,48 @@ class Cell(Domain):
         if rank == 1:
             assert nearest is not None
             return learned_pairs(skeleton.graph, nearest)
-        given = skeleton.graph.edges
-        edges = given if self.rings == "only" else skeleton.accepted_edges()
-        # Among the graph's own cycles lengths do not count.
-        by_length = self.cycles == "filtration" and edges is not given
-        arrival = skeleton.arrival(edges) if by_length else None
-        found = self._search(edges, skeleton.num_nodes, arrival)
-        if self.rings and arrival is None and edges.size(1) == given.size(1):
-            # Without a learned edge, as in a static lifting, these are the graph's own.
-            found = kernels.sort_by_root(*found)
-        elif self.rings:
-            found = kernels.unite(self._search(given, skeleton.num_nodes), found)
+        found = self._candidates(skeleton)
         return CandidateCells.exact(*found, skeleton.graph.batch, like=skeleton.graph.x)
+
+    def own(self, skeleton: Skeleton, rank: int) -> kernels.Cycles | None:
+        """
+        List the cycles of the graph, if they are given.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The complex up to rank - 1.
+        rank : int
+            2.
+
+        Returns
+        -------
+        tuple of torch.Tensor, optional
+            Vertices, cycle after cycle in cyclic order, and the length of each.
+        """
+        return self._rings(skeleton) if self.rings == "given" else None
+
+    def _candidates(self, skeleton: Skeleton) -> kernels.Cycles:
+        if self.rings == "only":
+            return self._rings(skeleton)
+        edges = skeleton.accepted_edges(learned=self.rings in ("given", "apart"))
+        arrival = skeleton.arrival(edges) if self.cycles == "filtration" else None
+        without = edges.size(1) == skeleton.graph.edges.size(1)
+        if self.rings is True and arrival is None and without:
+            # Without a learned edge, as in a static lifting, the graph's own are all there are.
+            return self._rings(skeleton)
+        found = self._search(edges, skeleton.num_nodes, arrival)
+        if self.rings in (True, "apart"):
+            found = kernels.unite(self._rings(skeleton), found)
+        return found
+
+    def _rings(self, skeleton: Skeleton) -> kernels.Cycles:
+        """Cycles of the graph itself, among which lengths do not count."""
+        return kernels.sort_by_root(*self._search(skeleton.graph.edges, skeleton.num_nodes))
 
     def _search(
         self, edges: Tensor, num_nodes: int, arrival: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> kernels.Cycles:
         if self.cycles == "induced":
             assert self.max_cycle_length is not None
             return kernels.induced_cycles(edges, num_nodes, self.max_cycle_length)

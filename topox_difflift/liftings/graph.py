@@ -97,7 +97,7 @@ class CycleLifting(StaticLifting):
         super().__init__()
         # A filtration needs lengths, which a graph alone does not have.
         check_one_of("cycles", cycles, tuple(name for name in CYCLES if name != "filtration"))
-        self.domain = Cell(cycles, max_cycle_length)
+        self.domain = Cell(cycles, max_cycle_length, rings=True)
 
     def build(self, graph: Graph) -> Skeleton:
         """

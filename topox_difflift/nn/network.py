@@ -27,8 +27,30 @@ if TYPE_CHECKING:
 __all__ = ["TopologicalNetwork"]
 
 LEVELS = ("graph", "node", "cell")
-#: Readouts by level, the default first.
-READOUTS = {"graph": ("mean", "sum", "max", "propagate"), "node": ("propagate",)}
+#: Readouts by level.
+READOUTS = {"graph": ("mean", "apart", "sum", "max", "propagate"), "node": ("propagate",)}
+
+
+def usual_readout(level: str, learned: str | None = None) -> str:
+    """
+    Readout where none is named.
+
+    Parameters
+    ----------
+    level : {"graph", "node"}
+        What to predict for.
+    learned : str, optional
+        Topology of the complexes, if a lifting learns them.
+
+    Returns
+    -------
+    str
+        Its name. In cell complexes a graph has more learned cells than its own, and a mean over
+        all of them loses the cycles that count; in hypergraphs it makes no difference.
+    """
+    if level == "node":
+        return "propagate"
+    return "apart" if learned == "cell" else "mean"
 
 
 class TopologicalNetwork(torch.nn.Module):
@@ -50,12 +72,13 @@ class TopologicalNetwork(torch.nn.Module):
         Width of the prediction: the number of classes, or of targets.
     level : {"graph", "node", "cell"}, default="graph"
         What to predict for.
-    readout : {"mean", "sum", "max", "propagate"} or torch.nn.Module, optional
+    readout : {"mean", "apart", "sum", "max", "propagate"} or torch.nn.Module, optional
         How the features of the cells come together. "mean", "sum" and "max" pool each rank over
-        a graph; "propagate" passes features from rank to rank down to the nodes, which are
+        a graph; "apart" takes the means over the graph's own cells and over learned ones side by
+        side, see `Pool`; "propagate" passes features from rank to rank down to the nodes, which are
         averaged over a graph. A module takes ``(lifted, features)`` and returns one row for each
-        thing to predict for. By default "mean" for graphs and "propagate" for nodes; cells keep
-        the features that the network gives them.
+        thing to predict for. By default "propagate" for nodes, and for graphs "apart" if `lift`
+        learns a cell complex, else "mean"; cells keep the features that the network gives them.
     rank : int, optional
         Rank of the cells to predict for at level "cell"; by default the highest that `tnn`
         returns.
@@ -115,7 +138,10 @@ class TopologicalNetwork(torch.nn.Module):
         self.lift = _checked_lift(lift, self.adapter, self.known)
         self.tnn, self.level = tnn, level
         self.rank = _checked_cell_rank(rank, level)
-        self.readout = _checked_readout(readout, level, self.adapter, self.known, hidden_channels)
+        usual = usual_readout(level, _learned_topology(self.lift))
+        self.readout = _checked_readout(
+            readout, usual, level, self.adapter, self.known, hidden_channels
+        )
         self.dropout = torch.nn.Dropout(dropout)
         self.head = MLP(
             [-1, hidden_channels, out_channels],
@@ -270,6 +296,12 @@ def _checked_lift(lift: Any, adapter: Adapter, known: Known) -> Any:
     return lift
 
 
+def _learned_topology(lift: Any) -> str | None:
+    learned = lift.modules() if isinstance(lift, torch.nn.Module) else ()
+    found = (one.domain.topology for one in learned if isinstance(one, DiffLift))
+    return next(found, None)
+
+
 def _check_fit(adapter: Adapter, known: Known, domain: str, max_rank: int) -> None:
     if domain not in adapter.domains:
         raise ValueError(
@@ -318,6 +350,7 @@ def _checked_cell_rank(rank: int | None, level: str) -> int | None:
 
 def _checked_readout(
     readout: str | torch.nn.Module | None,
+    usual: str,
     level: str,
     adapter: Adapter,
     known: Known,
@@ -332,10 +365,12 @@ def _checked_readout(
                 f"{readout!r}); leave it out"
             )
         return None
-    name = READOUTS[level][0] if readout is None else readout
+    name = usual if readout is None else readout
     check_one_of("readout", name, READOUTS[level], f" with level={level!r}, or a module")
     if name != "propagate":
-        return Pool(known.channels, name, activation=None if adapter.activated else silu)
+        apart = name == "apart"
+        activation = None if adapter.activated else silu
+        return Pool(known.channels, "mean" if apart else name, activation, apart)
     if known.channels is None:
         raise ValueError(
             "Expected an adapter that knows the widths of its features with readout='propagate' "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.checks import check_at_least, check_flag, check_one_of
 from topox_difflift.nn.hasse import check_rank
 from topox_difflift.ragged import counts
 from topox_difflift.sparse import Segments, matmul
@@ -22,7 +22,13 @@ __all__ = ["Pool", "PropagateDown", "pool_cells"]
 _REDUCTIONS = ("mean", "sum", "max")
 
 
-def pool_cells(lifted: LiftedComplex, rank: int, h: Tensor, reduce: str = "mean") -> Tensor:
+def pool_cells(
+    lifted: LiftedComplex,
+    rank: int,
+    h: Tensor,
+    reduce: str = "mean",
+    only: Tensor | None = None,
+) -> Tensor:
     """
     Reduce the features of the accepted cells of a rank over each graph.
 
@@ -36,6 +42,8 @@ def pool_cells(lifted: LiftedComplex, rank: int, h: Tensor, reduce: str = "mean"
         Features of its cells, exactly 0 for rejected ones.
     reduce : {"mean", "sum", "max"}
         Reduction. Rejected cells get a gradient from a mean and a sum, not from a maximum.
+    only : torch.Tensor, shape = (n_r,), bool, optional
+        Which cells to take; by default all.
 
     Returns
     -------
@@ -53,6 +61,8 @@ def pool_cells(lifted: LiftedComplex, rank: int, h: Tensor, reduce: str = "mean"
     check_rank(lifted, rank, "readout")
     graph, mask = lifted[f"batch_{rank}"], lifted[f"mask_{rank}"]
     _check_rows(rank, h, len(mask))
+    if only is not None:
+        mask, h = mask * only, h * only.unsqueeze(-1)
     if reduce == "max":
         kept = mask.detach().nonzero().squeeze(1)
         index = graph.index_select(0, kept).unsqueeze(-1).expand(-1, h.size(1))
@@ -72,6 +82,9 @@ class Pool(torch.nn.Module):
     """
     Pool each rank over the graphs, and put the ranks side by side.
 
+    Where a graph has more learned cells than its own, a mean over all of them says little of its
+    own. So the two can be pooled apart: a cell is the graph's own if all of its edges are.
+
     Parameters
     ----------
     channels : mapping of int to int, optional
@@ -82,6 +95,8 @@ class Pool(torch.nn.Module):
         Activation of the features before they are pooled, for networks that end in a linear
         map. It has to keep 0 at 0, so that rejected cells stay absent, and to have a gradient
         there, which rejected cells need: not a relu. None: none.
+    apart : bool, default=False
+        Whether, from rank 1 on, cells of the graph and learned ones are pooled each by themselves.
 
     Attributes
     ----------
@@ -99,17 +114,22 @@ class Pool(torch.nn.Module):
         channels: Mapping[int, int] | None = None,
         reduce: str = "mean",
         activation: Callable[[Tensor], Tensor] | None = silu,
+        apart: bool = False,
     ) -> None:
         super().__init__()
         check_one_of("reduce", reduce, _REDUCTIONS)
+        check_flag("apart", apart)
         if activation is not None and bool(activation(torch.zeros(1)) != 0):
             raise ValueError(
                 "Expected 'activation' to keep 0 at 0 (got one that does not); rejected cells "
                 "would count: take torch.nn.functional.silu, or none"
             )
         self.channels = None if channels is None else _check_channels(channels)
-        self.reduce, self.activation = reduce, activation
-        self.out_channels = None if self.channels is None else sum(self.channels.values())
+        self.reduce, self.activation, self.apart = reduce, activation, apart
+        self.out_channels = None
+        if self.channels is not None:
+            parts = {rank: 2 if apart and rank else 1 for rank in self.channels}
+            self.out_channels = sum(n * self.channels[rank] for rank, n in parts.items())
 
     def forward(self, lifted: LiftedComplex, features: Mapping[int, Tensor]) -> Tensor:
         """
@@ -125,7 +145,7 @@ class Pool(torch.nn.Module):
         Returns
         -------
         torch.Tensor, shape = (n_graphs, out_channels)
-            The pooled ranks in ascending order.
+            The pooled ranks in ascending order, of each the cells of the graph first.
 
         Raises
         ------
@@ -136,8 +156,23 @@ class Pool(torch.nn.Module):
         for rank, width in (given if self.channels is None else self.channels).items():
             h = _features(features, rank, width)
             h = h if self.activation is None else self.activation(h)
-            pooled.append(pool_cells(lifted, rank, h, self.reduce))
+            parts: tuple[Tensor | None, ...] = (None,)
+            if self.apart and rank:
+                own = _within_graph(lifted, rank)
+                parts = own, ~own
+            pooled += [pool_cells(lifted, rank, h, self.reduce, part) for part in parts]
         return torch.cat(pooled, dim=1)
+
+
+def _within_graph(lifted: LiftedComplex, rank: int) -> Tensor:
+    """Tell cells all of whose faces, down to the edges, are the graph's own."""
+    check_rank(lifted, rank, "readout")
+    own = lifted["prob_1"].detach() == 1
+    for r in range(2, rank + 1):
+        face, cell = lifted[f"faces_{r}"]
+        learned = torch.zeros(lifted.num_cells[r], dtype=torch.long, device=own.device)
+        own = learned.index_add(0, cell, (~own).long().index_select(0, face)) == 0
+    return own
 
 
 class PropagateDown(torch.nn.Module):
