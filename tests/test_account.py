@@ -346,6 +346,9 @@ def test_other_forms_of_the_lifting_have_a_row_each_and_a_sentence_if_they_reach
     assert table["gap closed"] == ["85%", "98%", "20%"]
     assert table["AUROC"] == ["0.97", "0.96", "0.96"]
     assert table["accepted that are planted"] == ["-", "0.80", "0.80"]
+    forms = [one for one in lines if one["arm"].startswith(f"{LEARNED}[")]
+    assert not any(planted_table(Account.of(forms).planted).values())
+    assert len(planted_table([one])["dataset"]) == 1
     said = [text for text in planted_statements([one]) if "both" in text]
     assert len(said) == 1
     assert (

@@ -80,6 +80,7 @@ def test_peers_and_limits_have_figures(results):
         for name, time in row["contenders"].items():
             assert ("reason" in time) != (set(time) >= {*TIME, "ratio"}), name
         assert "reason" not in row["contenders"][row["ours"]]
+        assert row["topic"] != "training step" or "reason" not in row["contenders"]["dense"]
     bases = [row["contenders"] for row in results["peers"] if row["topic"] == "cycle bases"]
     for row in bases:
         assert len({time["cycles"] for time in row.values() if "cycles" in time}) == 1

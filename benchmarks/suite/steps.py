@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
     from topox_difflift.complex import LiftedComplex
+    from topox_difflift.domains import Domain
 
 CHANNELS = 32
 NETWORKS = {"cell": "cwn", "hypergraph": "unigcnii"}
@@ -36,10 +37,18 @@ NETWORKS = {"cell": "cwn", "hypergraph": "unigcnii"}
 class Network:
     """A lifting with a network and a readout, on one workload."""
 
-    def __init__(self, data: Data, domain: str, n_layers: int = 1, rejected: str = "keep") -> None:
+    def __init__(
+        self,
+        data: Data,
+        domain: str | Domain,
+        n_layers: int = 1,
+        rejected: str = "keep",
+        readout: str | None = None,
+    ) -> None:
         torch.manual_seed(0)
         self.data = data
-        adapter, channels = TNNS[NETWORKS[domain]], data.x.size(1)
+        topology = domain if isinstance(domain, str) else domain.topology
+        adapter, channels = TNNS[NETWORKS[topology]], data.x.size(1)
         tnn = adapter.build(channels, CHANNELS, n_layers)
         known = adapter.settled(tnn)
         lift = DiffLift(
@@ -51,7 +60,9 @@ class Network:
             **workloads.options(data),
         )
         classes, level = int(data.y.max()) + 1, workloads.level(data)
-        model = TopologicalNetwork(lift, tnn, classes, level, hidden_channels=CHANNELS)
+        model = TopologicalNetwork(
+            lift, tnn, classes, level, readout=readout, hidden_channels=CHANNELS
+        )
         self.model = model.to(data.x.device)
         # The head takes its width from the first input; also compiles.
         self.model(workloads.smallest(data))

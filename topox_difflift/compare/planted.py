@@ -104,9 +104,12 @@ def planted_table(found: Sequence[Comparison]) -> Columns:
     -------
     dict of str to list of str
         Column by column: scores, the share of the gap that ∂lift closes, and how well its
-        probabilities and its candidates recover the planted cells.
+        probabilities and its candidates recover the planted cells. Comparisons of other forms of
+        ∂lift alone, which `recovery_table` lists, have none.
     """
     gnn, *controls = CONTROLS
+    shown = {gnn, *STATIC, *controls, LEARNED, "oracle"}
+    found = [one for one in found if shown & one.arms.keys()]
     columns = heads(found)
     columns |= {name_of(arm): arm_scores(found, arm) for arm in (gnn, "none")}
     columns["best static"] = [_best(one) for one in found]
