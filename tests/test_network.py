@@ -19,7 +19,15 @@ from topox_difflift import DiffLift, LiftedComplex
 from topox_difflift.domains import Cell
 from topox_difflift.encoders import GIN
 from topox_difflift.liftings import CycleLifting, KHopLifting, NoLifting
-from topox_difflift.nn import GCCN, Adapter, Carried, EmbedThenLift, Pool, TopologicalNetwork
+from topox_difflift.nn import (
+    GCCN,
+    Adapter,
+    Carried,
+    EmbedThenLift,
+    Pool,
+    PropagateDown,
+    TopologicalNetwork,
+)
 from topox_difflift.testing import CommonDraws, zoo
 
 
@@ -228,6 +236,21 @@ def test_it_trains_under_autocast():
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_learned_cells_are_pooled_apart_by_default_where_cells_of_a_graph_are_learned():
+    def network(lifting, tnn=None, **options):
+        return TopologicalNetwork(lifting, cwn() if tnn is None else tnn, 2, **options)
+
+    embedded = EmbedThenLift(GIN(3, 8), DiffLift(encoder=Carried(8), hidden_channels=8))
+    learned = [network(lift()), network(embedded, CWN(11, 11, 11, 8, 1))]
+    given = [network(None), network(CycleLifting()), network(CycleLifting()(batch()))]
+    assert [one.readout.apart for one in (*learned, *given)] == [True] * 2 + [False] * 3
+    assert not network(lift(), readout="mean").readout.apart
+    hypergraph = network(lift(domain="hypergraph"), UniGCN(3, 8, n_layers=1))
+    assert (hypergraph.readout.reduce, hypergraph.readout.apart) == ("mean", False)
+    assert isinstance(network(lift(), level="node").readout, PropagateDown)
+    assert network(lift(), level="cell").readout is None
 
 
 def test_the_same_encoder_for_every_arm():
