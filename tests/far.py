@@ -39,6 +39,7 @@ STAGES = {
     "propose": "propose",
     "own": "propose",
     "_add_rank": "accept",
+    "beside": "attach",
     "attach": "attach",
     "from_ranks": "assemble",
 }

@@ -166,15 +166,15 @@ def test_the_edges_of_the_graph_stay(domain, seed):
 
 
 @FEW
-@given(seed=SEEDS, k=st.integers(2, 5))
-def test_hyperedges_are_the_nearest_nodes(seed, k):
+@given(seed=SEEDS, k=st.integers(2, 5), edges=st.sampled_from(["given", "candidates", None]))
+def test_hyperedges_are_the_nearest_nodes(seed, k, edges):
     data = random_batch(seed)
-    lifted = lift("hypergraph", data, seed, k_min=k, k_max=k, rejected="keep")
+    lifted = lift(Hypergraph(edges=edges), data, seed, k_min=k, k_max=k, rejected="keep")
     nearest = [sorted(row[:k]) for row in brute_nearest(data, closed=True)]
     expected = []
     for g in range(3):
-        edges = check_graph(data).edges.t().tolist()
-        expected += [tuple(edge) for edge in edges if data.batch[edge[0]] == g]
+        pairs = [] if edges is None else check_graph(data).edges.t().tolist()
+        expected += [tuple(pair) for pair in pairs if data.batch[pair[0]] == g]
         nodes = (data.batch == g).nonzero().flatten().tolist()
         expected += [tuple(nearest[v]) for v in nodes if len(nearest[v]) > 1]
     assert lifted.cells(1) == expected
@@ -183,6 +183,32 @@ def test_hyperedges_are_the_nearest_nodes(seed, k):
         column = torch.zeros(16, dtype=torch.float64)
         column[list(cell)] = lifted.mask_1[j].detach()
         assert torch.equal(dense[:, j], column)
+
+
+@pytest.mark.parametrize("edges", ["given", "candidates", None])
+def test_what_becomes_of_the_edges_in_a_hypergraph(edges):
+    """They stay as they are, or are drawn as learned hyperedges are, or are not there."""
+    data = random_batch(0)
+    n_edges = check_graph(data).edges.size(1)
+    domain, options = Hypergraph(edges=edges), {"k_min": 3, "k_max": 3}
+    draws = [lift(domain, data, seed, **options) for seed in range(40)]
+    pairs = [torch.tensor([len(cell) == 2 for cell in lifted.cells(1)]) for lifted in draws]
+    assert int(pairs[0].sum()) == (0 if edges is None else n_edges)
+    shares = [lifted.mask_1[of_two].mean() for lifted, of_two in zip(draws, pairs, strict=True)]
+    if edges == "candidates":
+        assert all(bool((lifted.prob_1 < 1).all()) for lifted in draws)
+        assert int(draws[0].candidates_1.sum()) == draws[0].num_cells[1]
+        assert 0.3 < torch.stack(shares).mean() < 0.9
+    elif edges == "given":
+        assert torch.stack(shares).eq(1).all()
+        assert torch.equal(draws[0].prob_1 == 1, pairs[0])
+        assert int(draws[0].candidates_1.sum()) == draws[0].num_cells[1] - n_edges
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("edges", ["candidates", None])
+def test_hypergraphs_with_other_edges_obey_the_laws(edges):
+    check_domain(Hypergraph(edges=edges))
 
 
 @FEW
@@ -585,7 +611,7 @@ def test_projected_features(seed):
             Simplicial("cycle_basis"),
             "Simplicial(simplices='cycle_basis', closure_gradient=True)",
         ),
-        (Hypergraph(), "Hypergraph(sizes=None)"),
+        (Hypergraph(), "Hypergraph(sizes=None, edges='given')"),
         (Combinatorial(), "Combinatorial()"),
     ],
     ids=str,

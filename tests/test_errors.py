@@ -318,6 +318,7 @@ OTHER = {
     "max_cycle_length fraction": (
         lambda: Cell(max_cycle_length=3.5), ValueError, ["'max_cycle_length'", "got 3.5"],
     ),
+    "edges": (lambda: Hypergraph(edges="all"), ValueError, ["'edges'", "candidates", "'all'"]),
     "sizes": (lambda: Hypergraph([3, 1]), ValueError, ["'sizes'", "at least 2", "got 1"]),
     "no sizes": (lambda: Hypergraph([]), ValueError, ["'sizes'", "at least one", r"got \[\]"]),
     "sizes twice": (lambda: Hypergraph([3, 3]), ValueError, ["'sizes'", "different", "3, 3"]),

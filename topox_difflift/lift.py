@@ -61,8 +61,8 @@ class DiffLift(torch.nn.Module, BaseTransform):
     The nodes are embedded; rank by rank the domain proposes candidate cells, a network
     gives each an acceptance probability, the estimator accepts or rejects it with a
     gradient, and the domain attaches what was accepted. The graph's own nodes and edges
-    always stay. Train the parameters with those of the TNN that follows; no loss of its
-    own is needed.
+    stay; only `Hypergraph(edges=...)` can say otherwise. Train the parameters with those of
+    the TNN that follows; no loss of its own is needed.
 
     Parameters
     ----------
@@ -384,7 +384,7 @@ class DiffLift(torch.nn.Module, BaseTransform):
     def _add_rank(self, skeleton: Skeleton, rank: int, z: Tensor) -> tuple[Skeleton, _Proposal]:
         graph, nearest = skeleton.graph, self._nearest(skeleton.graph, rank, z)
         candidates = self.domain.propose(skeleton, rank, nearest)
-        own = None if rank == 1 else self.domain.own(skeleton, rank)
+        own = self.domain.own(skeleton, rank)
         boundary = self._known_boundary(skeleton, rank, candidates)
         if boundary is not None and self._passes_on(skeleton, rank):
             candidates = depend_on_faces(skeleton, rank, candidates, boundary)
@@ -412,9 +412,10 @@ class DiffLift(torch.nn.Module, BaseTransform):
         acceptance = replace(acceptance, prob=_below_one(acceptance.prob))
         if own is not None:
             candidates, acceptance = beside(own, graph.batch, candidates, acceptance)
-            by_graph = stable_order(candidates.batch)
-            candidates, acceptance = candidates.select(by_graph), acceptance.select(by_graph)
             boundary = None
+            if rank > 1:  # the domain has an order for rank 1
+                by_graph = stable_order(candidates.batch)
+                candidates, acceptance = candidates.select(by_graph), acceptance.select(by_graph)
         return self.domain.attach(skeleton, rank, candidates, acceptance, boundary), proposal
 
     def _sees_boundary(self, rank: int) -> bool:

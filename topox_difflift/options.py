@@ -45,6 +45,7 @@ PROPOSING: dict[str, Any] = {
     "simplices": "all",
     "closure_gradient": False,
     "sizes": None,
+    "edges": "given",
 }
 #: The same for how proposed cells are accepted, which "difflift" alone decides. Without
 #: `dispersion` the sizes do not see the distances either; the other two always do.

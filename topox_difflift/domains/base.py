@@ -30,6 +30,7 @@ __all__ = [
     "chosen_pairs",
     "depend_on_faces",
     "learned_pairs",
+    "own_edges",
     "project",
 ]
 
@@ -360,22 +361,23 @@ class Domain(ABC):
 
     def own(self, skeleton: Skeleton, rank: int) -> tuple[Tensor, Tensor] | None:
         """
-        List the graph's own cells of a rank above the edges, which stay as its edges do.
+        List the graph's own cells of a rank, which a learned lifting has from the start.
 
         Parameters
         ----------
         skeleton : Skeleton
             The complex up to rank - 1.
         rank : int
-            The rank, at least 2.
+            The rank.
 
         Returns
         -------
         tuple of torch.Tensor, optional
             Vertices, cell after cell, and the number of those of each: cells that `propose` does
-            not propose. None, unless a domain says otherwise.
+            not propose. Unless a domain says otherwise, the edges of the graph at rank 1, and None
+            above.
         """
-        return None
+        return own_edges(skeleton.graph) if rank == 1 else None
 
     @abstractmethod
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
@@ -441,7 +443,7 @@ class Domain(ABC):
         rank : int
             The rank.
         cells : CandidateCells
-            Cells to attach, rejected ones that are kept included.
+            Cells to attach, the graph's own and rejected ones that are kept included.
         acceptance : Acceptance
             What became of each.
         boundary : Boundary, optional
@@ -450,17 +452,13 @@ class Domain(ABC):
         Returns
         -------
         Skeleton
-            The complex up to `rank`. At rank 1 it has the graph's own edges as well.
+            The complex up to `rank`.
         """
-        if rank == 1:
-            edges = skeleton.graph.edges
-            own = edges.t().reshape(-1), torch.full_like(edges[0], 2)
-            cells, acceptance = beside(own, skeleton.graph.batch, cells, acceptance)
         order = self.order(skeleton, rank, cells)
         if order is not None:
             cells, acceptance = cells.select(order), acceptance.select(order)
         mask = _include(acceptance.mask(), cells.inclusion)
-        if boundary is None or rank == 1 or order is not None:
+        if boundary is None or order is not None:
             boundary = self.boundary(skeleton, rank, cells)
         faces, by_face = sort_pairs(boundary.faces, len(cells))
         membership = boundary.membership.index_select(0, by_face)
@@ -492,7 +490,7 @@ class Domain(ABC):
         rank : int
             The rank.
         cells : CandidateCells
-            The cells; at rank 1 the graph's edges come first.
+            The cells; the graph's own come first.
 
         Returns
         -------
@@ -532,6 +530,25 @@ def project(x: Tensor, faces: Tensor, membership: Tensor, n_cells: int) -> Tenso
         ``|B|^T x``.
     """
     return matmul(faces.flip(0), membership, x, n_cells)
+
+
+def own_edges(graph: Graph) -> tuple[Tensor, Tensor]:
+    """
+    List the edges of a graph as cells.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph.
+
+    Returns
+    -------
+    vertices : torch.Tensor, shape = (2 * n_edges,), int64
+        The ends of each edge, the smaller first.
+    sizes : torch.Tensor, shape = (n_edges,), int64
+        2 for each.
+    """
+    return graph.edges.t().reshape(-1), torch.full_like(graph.edges[0], 2)
 
 
 def beside(

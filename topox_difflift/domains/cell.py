@@ -108,20 +108,22 @@ class Cell(Domain):
 
     def own(self, skeleton: Skeleton, rank: int) -> kernels.Cycles | None:
         """
-        List the cycles of the graph, if they are given.
+        List the edges of the graph, or its cycles if they are given.
 
         Parameters
         ----------
         skeleton : Skeleton
             The complex up to rank - 1.
         rank : int
-            2.
+            1 or 2.
 
         Returns
         -------
         tuple of torch.Tensor, optional
-            Vertices, cycle after cycle in cyclic order, and the length of each.
+            Vertices, cell after cell, those of a cycle in cyclic order, and the number of each.
         """
+        if rank == 1:
+            return super().own(skeleton, rank)
         return self._rings(skeleton) if self.rings == "given" else None
 
     def _candidates(self, skeleton: Skeleton) -> kernels.Cycles:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from topox_difflift import ragged
 from topox_difflift.candidates import CandidateCells
-from topox_difflift.checks import check_at_least
-from topox_difflift.domains.base import Boundary, Domain, Skeleton, project
+from topox_difflift.checks import check_at_least, check_one_of
+from topox_difflift.domains.base import Boundary, Domain, Skeleton, own_edges, project
 from topox_difflift.proximity import NeighborhoodRule
+from topox_difflift.sparse import stable_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,8 @@ class Hypergraph(Domain):
     """
     Hyperedges C(v), the k_v nodes nearest to v, v itself among them.
 
-    The edges of the graph stay as hyperedges of two nodes. Two nodes may propose the same
-    set; both columns stay, one for each proposer.
+    The edges of the graph are hyperedges of two nodes. Two nodes may propose the same set; both
+    columns stay, one for each proposer.
 
     Parameters
     ----------
@@ -35,11 +36,16 @@ class Hypergraph(Domain):
         Sizes of which each node proposes a hyperedge, all of them, each to be accepted on its
         own; the bounds `k_min` and `k_max` of the lifting are then without effect. By default
         it proposes one, of the learned size k_v.
+    edges : {"given", "candidates"}, optional
+        What becomes of the edges of the graph. "given", the default: all of them stay.
+        "candidates": each is accepted or rejected, as a learned hyperedge is; where they join nodes
+        that have little in common, more may be gained by it than is lost on finding other
+        hyperedges. None: they are left out.
 
     Raises
     ------
     TypeError, ValueError
-        If `sizes` is empty, repeats a size, or has one below 2.
+        If `edges` is unknown, or `sizes` is empty, repeats a size, or has one below 2.
 
     References
     ----------
@@ -50,7 +56,13 @@ class Hypergraph(Domain):
     highest_rank: ClassVar[int] = 1
     default_rank: ClassVar[int] = 1
 
-    def __init__(self, sizes: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        sizes: int | Sequence[int] | None = None,
+        edges: Literal["given", "candidates"] | None = "given",
+    ) -> None:
+        if edges is not None:
+            check_one_of("edges", edges, ("given", "candidates"), ", or None to leave them out")
         if isinstance(sizes, int):
             sizes = (sizes,)
         if sizes is not None:
@@ -62,6 +74,7 @@ class Hypergraph(Domain):
                     "None for one hyperedge of a learned size"
                 )
         self.sizes = None if sizes is None else tuple(sorted(sizes))
+        self.edges = edges
 
     def rule(
         self, in_channels: int, hidden_channels: int, k_min: int, k_max: int, dispersion: bool
@@ -105,7 +118,7 @@ class Hypergraph(Domain):
 
     def propose(self, skeleton: Skeleton, rank: int, nearest: Nearest | None) -> CandidateCells:
         """
-        Propose one hyperedge for each node, or one of each of the `sizes`.
+        Propose one hyperedge for each node, or one of each of the `sizes`, and maybe the edges.
 
         Parameters
         ----------
@@ -119,29 +132,44 @@ class Hypergraph(Domain):
         Returns
         -------
         CandidateCells
-            Column j of the learned hyperedges of a graph is exactly C(j), if it has at
-            least two members; with several sizes, all of the first size come first.
+            Of each graph its edges, if they are candidates, in lexicographic order, then the
+            learned hyperedges: the jth of them is exactly C(j), if it has at least two members;
+            with several sizes, all of the first size come first.
         """
         assert nearest is not None
-        batch = skeleton.graph.batch
+        graph, proposed = skeleton.graph, []
+        if self.edges == "candidates":
+            edges = own_edges(graph)
+            proposed.append(CandidateCells.exact(*edges, graph.batch, like=graph.x))
         if self.sizes is None:
-            return nearest_sets(nearest, batch, smallest=2)
-        column = torch.arange(nearest.taken.size(1), device=batch.device)
-        of_size = [
-            nearest_sets(replace(nearest, taken=nearest.taken & (column < size)), batch, size)
-            for size in self.sizes
-        ]
-        proposed = CandidateCells(
-            *(
-                torch.cat([getattr(cells, part) for cells in of_size])
-                for part in ("vertices", "sizes", "batch", "weight")
-            )
-        )
-        return proposed.select(torch.argsort(proposed.batch, stable=True))
+            proposed.append(nearest_sets(nearest, graph.batch, smallest=2))
+        column = torch.arange(nearest.taken.size(1), device=graph.batch.device)
+        for size in self.sizes or ():
+            largest = replace(nearest, taken=nearest.taken & (column < size))
+            proposed.append(nearest_sets(largest, graph.batch, size))
+        return _by_graph(proposed)
+
+    def own(self, skeleton: Skeleton, rank: int) -> tuple[Tensor, Tensor] | None:
+        """
+        List the edges of the graph, if they are given.
+
+        Parameters
+        ----------
+        skeleton : Skeleton
+            The graph.
+        rank : int
+            1.
+
+        Returns
+        -------
+        tuple of torch.Tensor, optional
+            Their ends, and 2 for each.
+        """
+        return super().own(skeleton, rank) if self.edges == "given" else None
 
     def order(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Tensor | None:
         """
-        Keep the hyperedges of a graph together: its edges, then its learned hyperedges.
+        Keep the hyperedges of a graph together: its edges, then the others.
 
         Parameters
         ----------
@@ -150,14 +178,14 @@ class Hypergraph(Domain):
         rank : int
             1.
         cells : CandidateCells
-            The edges of all graphs, then the learned hyperedges of all graphs.
+            The hyperedges, the graph's own first where these are given.
 
         Returns
         -------
         torch.Tensor, shape = (n_cells,), int64
             Stable order by graph.
         """
-        return torch.argsort(cells.batch, stable=True)
+        return stable_order(cells.batch)
 
     def boundary(self, skeleton: Skeleton, rank: int, cells: CandidateCells) -> Boundary:
         """
@@ -226,6 +254,16 @@ class _AllOf(NeighborhoodRule):
 
     def expected_size(self, nearest: Nearest) -> Tensor:
         return nearest.taken.sum(-1).to(nearest.prob.dtype).mean()
+
+
+def _by_graph(parts: list[CandidateCells]) -> CandidateCells:
+    """Put candidates together, those of a graph after each other in the order of the parts."""
+    if len(parts) == 1:
+        return parts[0]
+    fields = ("vertices", "sizes", "batch", "weight")
+    joined = (torch.cat([getattr(part, name) for part in parts]) for name in fields)
+    together = CandidateCells(*joined)
+    return together.select(stable_order(together.batch))
 
 
 def nearest_sets(nearest: Nearest, batch: Tensor, smallest: int) -> CandidateCells:

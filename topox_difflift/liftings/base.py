@@ -13,6 +13,7 @@ from topox_difflift.candidates import CandidateCells
 from topox_difflift.checks import check_at_least, check_one_of
 from topox_difflift.complex import LiftedComplex
 from topox_difflift.domains import DOMAINS, Domain, Hypergraph, Skeleton
+from topox_difflift.domains.base import beside, own_edges
 from topox_difflift.estimators import Acceptance
 from topox_difflift.graph import Graph, as_data, check_graph
 
@@ -186,9 +187,7 @@ class HypergraphLifting(PresetLifting):
         node, member = self.memberships(replace(graph, x=self._features(graph, data)))
         sizes = torch.unique_consecutive(node, return_counts=True)[1]
         cells = CandidateCells.exact(member, sizes, graph.batch, like=graph.x)
-        # The domain attaches the edges of its graph as well, so it is given none.
-        bare = Skeleton(replace(graph, edges=graph.edges[:, :0]))
-        return attach_all(self.domain, bare, cells)
+        return self.domain.attach(Skeleton(graph), 1, cells, _everything(cells))
 
     def _features(self, graph: Graph, data: Data) -> Tensor:
         if self.key == "x":
@@ -226,9 +225,16 @@ def attach_all(domain: Domain, skeleton: Skeleton, cells: CandidateCells | None)
     if cells is None:
         none = graph.batch[:0]
         cells = CandidateCells.exact(none, none, graph.batch, like=graph.x)
-    ones = graph.x.new_ones(len(cells))
-    everything = Acceptance(prob=ones, accepted=ones.bool())
-    return domain.attach(skeleton, len(skeleton.ranks) + 1, cells, everything)
+    acceptance, rank = _everything(cells), len(skeleton.ranks) + 1
+    if rank == 1:
+        cells, acceptance = beside(own_edges(graph), graph.batch, cells, acceptance)
+    return domain.attach(skeleton, rank, cells, acceptance)
+
+
+def _everything(cells: CandidateCells) -> Acceptance:
+    """Accept all of them, with certainty."""
+    ones = cells.weight.new_ones(len(cells))
+    return Acceptance(prob=ones, accepted=ones.bool())
 
 
 def chosen_domain(domain: str | Domain, max_rank: int | None) -> tuple[Domain, int]:
