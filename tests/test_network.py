@@ -16,6 +16,8 @@ from topomodelx.nn.hypergraph.unigcn import UniGCN
 from torch_geometric.data import Batch, Data
 
 from topox_difflift import DiffLift, LiftedComplex
+from topox_difflift.config import TrainingConfig
+from topox_difflift.datasets import molecules
 from topox_difflift.domains import Cell
 from topox_difflift.encoders import GIN
 from topox_difflift.liftings import CycleLifting, KHopLifting, NoLifting
@@ -184,6 +186,20 @@ def test_hypergraphs_and_topotune():
     for arm in (DiffLift("hypergraph", in_channels=3), KHopLifting()):
         network = TopologicalNetwork(arm, tnn, 2)
         network(batch()).sum().backward()
+    deep = TopologicalNetwork(KHopLifting(), GCCN(3, 8, 1), 2)
+    with pytest.raises(ValueError, match=r"ranks up to 2 .*rank 1\); a hypergraph has no higher"):
+        deep(batch())
+
+
+@pytest.mark.parametrize("lifting", ["difflift", "none", "khop"])
+def test_runs_take_topotune_to_hypergraphs(lifting):
+    config = TrainingConfig("molecules", domain="hypergraph", tnn="topotune", lifting=lifting)
+    graphs = Batch.from_data_list(molecules(6))
+    model = config.build(graphs.num_features, graphs.edge_attr.size(1), 2)
+    lifted = model.lifted(graphs)
+    assert (lifted.domain, lifted.max_rank) == ("hypergraph", 1)
+    model(graphs).square().sum().backward()
+    assert all(bool(p.grad.any()) for p in model.tnn.parameters())
 
 
 # ---------------------------------------------------------------------- state

@@ -331,13 +331,15 @@ class TrainingConfig:
 
     def _build_tnn(self, channels: int) -> torch.nn.Module:
         assert self.tnn is not None  # noqa: S101 -- settled above, for the type checker
-        build = NETWORKS[self.tnn].build
-        if build is None:
+        assert self.domain is not None  # noqa: S101
+        adapter, topology = NETWORKS[self.tnn], DOMAINS[self.domain].topology
+        if adapter.build is None:
             raise ValueError(
                 f"Expected 'tnn' to be a network that can be built by name (got {self.tnn!r}, "
                 "whose adapter has no 'build')"
             )
-        return build(channels, self.hidden_channels, self.n_layers)
+        options = adapter.of_domain.get(topology, {})
+        return adapter.build(channels, self.hidden_channels, self.n_layers, **options)
 
     def _lifting(self, tnn: torch.nn.Module) -> torch.nn.Module:
         make, width = LIFTINGS[self.lifting], self.hidden_channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -97,6 +97,8 @@ class Adapter:
         Why a gradient is missing, or what is special.
     build : callable, optional
         ``(in_channels, hidden_channels, n_layers) -> tnn``, with the same width for all ranks.
+    of_domain : mapping of str to mapping
+        Further arguments of `build` for some topological domains, where they need others.
     """
 
     call: Call
@@ -112,7 +114,8 @@ class Adapter:
     autocast: bool = True
     matrices: str = ""
     why: str = ""
-    build: Callable[[int, int, int], torch.nn.Module] | None = None
+    build: Callable[..., torch.nn.Module] | None = None
+    of_domain: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle a registered adapter by the class it is for; its functions have no names."""

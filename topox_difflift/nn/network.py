@@ -13,6 +13,7 @@ from torch_geometric.nn import MLP
 
 from topox_difflift.checks import check_at_least, check_one_of, check_share
 from topox_difflift.complex import LiftedComplex
+from topox_difflift.domains import DOMAINS
 from topox_difflift.lift import DiffLift
 from topox_difflift.liftings import FixedRate, NoLifting
 from topox_difflift.nn.adapters import Adapter, Call, Known, adapter_of
@@ -309,9 +310,12 @@ def _check_fit(adapter: Adapter, known: Known, domain: str, max_rank: int) -> No
             f"lift to one of these, for instance DiffLift({adapter.domains[0]!r})"
         )
     if max_rank < known.max_rank:
+        remedy = f"DiffLift({domain!r}, max_rank={known.max_rank})"
+        if known.max_rank > DOMAINS[domain].highest_rank:
+            remedy = f"a {domain} has no higher ones, so build a network for rank {max_rank}"
         raise ValueError(
             f"Expected ranks up to {known.max_rank} for {adapter.name} (got a complex of rank "
-            f"{max_rank}); DiffLift({domain!r}, max_rank={known.max_rank})"
+            f"{max_rank}); {remedy}"
         )
 
 

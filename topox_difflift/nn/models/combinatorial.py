@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from topox_difflift.nn.adapters import Adapter, Features
+from topox_difflift.nn.hasse import default_neighborhoods
 from topox_difflift.nn.topotune import GCCN
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def _gccn_channels(tnn: Any) -> dict[int, int]:
     return dict.fromkeys(range(tnn.max_rank + 1), tnn.hidden_channels)
 
 
-def _build_gccn(channels: int, hidden: int, n_layers: int) -> torch.nn.Module:
-    return GCCN(channels, hidden, n_layers)
+def _build_gccn(channels: int, hidden: int, n_layers: int, **options: Any) -> torch.nn.Module:
+    return GCCN(channels, hidden, n_layers, **options)
 
 
 def _hmc_channels(tnn: Any) -> dict[int, int]:
@@ -62,6 +63,7 @@ TNNS = {
         call=_gccn,
         channels=_gccn_channels,
         build=_build_gccn,
+        of_domain={"hypergraph": {"neighborhoods": default_neighborhoods(1)}},
         max_rank=lambda tnn: tnn.max_rank,
         kept=True,
         gated=True,
