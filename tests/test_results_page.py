@@ -56,5 +56,5 @@ def test_page_changes_with_the_lines(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in planted + better))
     found = page(tmp_path)
     assert "∂lift closes 100% of the gap. Mark, 90%: reached." in found
-    assert found.count("No run is recorded yet.") == 2
+    assert found.count("No run is recorded yet.") == 3
     assert results_page.listed(["a", "b"]) == "* a\n* b"
