@@ -115,7 +115,8 @@ Under other protocols than the paper's: rounds of a ten-fold cross-validation ("
 published splits. *gnn* is the encoder without any cells, *none* the network on the graph alone,
 *accept_all* takes every cell that ∂lift proposes, *random* as many as ∂lift by chance. Where a pair
 was compared in several settings, the one with most runs of ∂lift counts, and of these the longest
-training; the others stand [below](#other-settings).
+training; the others stand [below](#other-settings). Which pairs were trained longer was decided
+after their shorter runs were seen, for all arms alike.
 
 {arms}
 The *best static* arm is the one with the best mean validation score, *none* included. Differences
