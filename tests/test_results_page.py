@@ -41,6 +41,23 @@ def test_notebook_is_stored_with_the_tables_and_sentences_of_the_page() -> None:
         assert sentence in shown
 
 
+def test_readme_says_what_the_page_says() -> None:
+    readme = (PAGE.parents[2] / "README.md").read_text()
+    readme = readme.split("## Does it pay?", 1)[1].split("\n## ", 1)[0]
+    text = PAGE.read_text()
+    rows = re.findall(r"^\| (\w+) \|(.*±.*)\|$", readme, re.MULTILINE)
+    assert len(rows) == 4
+    for network, cells in rows:
+        row = re.search(rf"^\| MUTAG \| {network.lower()} \| .*±.*$", text, re.MULTILINE)
+        assert row
+        assert all(f" {cell} (10) " in row[0] for cell in re.findall(r"[\d.]+ ± [\d.]+", cells))
+    said = re.search(r"(\d+) pairs .* best of these in (\d+)", readme.replace("\n", " "))
+    assert said
+    assert f"at least as good as the best static arm in {said[2]} of {said[1]} pairs" in text
+    assert f"significantly better than the best static arm in 2 of {said[1]} pairs" in text
+    assert f"significantly worse in 0 of {said[1]}" in text
+
+
 def test_lines_are_of_runs_that_are_done_and_small() -> None:
     for path in RESULTS.glob("*.jsonl"):
         assert path.stat().st_size < 5_000_000
